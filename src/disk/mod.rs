@@ -1,0 +1,41 @@
+//! Random access to disk images, and the copy-on-write layer that all edits land in.
+//!
+//! Offsets and lengths are bytes unless a name says otherwise.
+
+mod cow_disk;
+mod raw_file;
+mod window;
+
+pub use cow_disk::{CowDisk, PAGE_SIZE};
+pub use raw_file::RawFile;
+pub use window::{Cursor, Window};
+
+use crate::error::Result;
+
+/// Bytes of a logical sector: what MBR, GPT and FAT count in here.
+pub const SECTOR_SIZE: u64 = 512;
+
+/// Random access to the bytes of a disk image. Never changes what it reads.
+pub trait ReadAt: Send + Sync {
+    /// Length of the image.
+    fn len(&self) -> u64;
+
+    /// Whether the image has no bytes at all.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Fills `buf` from `offset`. Reading past the end is an error.
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()>;
+
+    /// The first range at or after `offset` that may hold anything but zeros, clipped to the image;
+    /// `None` when only zeros follow. The default answer is "everything may".
+    fn next_data(&self, offset: u64) -> Result<Option<std::ops::Range<u64>>> {
+        Ok((offset < self.len()).then(|| offset..self.len()))
+    }
+}
+
+/// Whether every byte of `bytes` is zero.
+pub fn is_zero(bytes: &[u8]) -> bool {
+    bytes.iter().all(|&b| b == 0)
+}

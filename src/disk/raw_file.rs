@@ -1,0 +1,66 @@
+//! A raw image file as a base.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use super::ReadAt;
+use crate::error::{Error, Result, ResultExt};
+
+/// A raw (uncompressed) image file, read with `pread`. Holes stay known as zeros.
+#[derive(Debug)]
+pub struct RawFile {
+    file: File,
+    path: PathBuf,
+    len: u64,
+}
+
+impl RawFile {
+    /// Opens `path` read-only.
+    pub fn open(path: &Path) -> Result<Self> {
+        let open = || -> std::io::Result<(File, u64)> {
+            let file = File::open(path)?;
+            let len = file.metadata()?.len();
+            Ok((file, len))
+        };
+        let (file, len) = open().context(|| format!("opening disk image {}", path.display()))?;
+        Ok(Self {
+            file,
+            path: path.to_owned(),
+            len,
+        })
+    }
+}
+
+impl ReadAt for RawFile {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        let end = offset.checked_add(buf.len() as u64);
+        if end.is_none_or(|end| end > self.len) {
+            return Err(Error::failed(format!(
+                "reading {} bytes at offset {offset} of {}: past its end at {}",
+                buf.len(),
+                self.path.display(),
+                self.len
+            )));
+        }
+        self.file
+            .read_exact_at(buf, offset)
+            .context(|| format!("reading {} at offset {offset}", self.path.display()))
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn next_data(&self, offset: u64) -> Result<Option<std::ops::Range<u64>>> {
+        use rustix::fs::{SeekFrom, seek};
+        let start = match seek(&self.file, SeekFrom::Data(offset)) {
+            Ok(start) => start,
+            Err(rustix::io::Errno::NXIO) => return Ok(None),
+            Err(_) => return Ok((offset < self.len).then(|| offset..self.len)),
+        };
+        let end = seek(&self.file, SeekFrom::Hole(start)).unwrap_or(self.len);
+        Ok((start < self.len).then(|| start..end.min(self.len)))
+    }
+}

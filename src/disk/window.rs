@@ -1,0 +1,117 @@
+//! A window on a disk: a partition as its file system sees it.
+
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::sync::Arc;
+
+use super::{CowDisk, ReadAt};
+use crate::error::{Error, Result};
+
+/// `len` bytes of a [`CowDisk`] from `start` on. Offsets are relative to the window.
+#[derive(Clone)]
+pub struct Window {
+    disk: Arc<CowDisk>,
+    start: u64,
+    len: u64,
+}
+
+impl Window {
+    /// A window; it must lie within the disk.
+    pub fn new(disk: Arc<CowDisk>, start: u64, len: u64) -> Result<Self> {
+        match start.checked_add(len) {
+            Some(end) if end <= disk.len() => Ok(Self { disk, start, len }),
+            _ => Err(Error::failed(format!(
+                "a partition of {len} bytes at offset {start} ends beyond the image, which has {} bytes",
+                disk.len()
+            ))
+            .with_hint("the image is cut short or its partition table is damaged; download it again")),
+        }
+    }
+
+    /// Offset of the window on its disk.
+    pub fn start(&self) -> u64 {
+        self.start
+    }
+
+    /// Writes `data` at `offset` of the window; it must fit.
+    pub fn write_at(&self, offset: u64, data: &[u8]) -> Result<()> {
+        self.check(offset, data.len())?;
+        self.disk.write_at(self.start + offset, data)
+    }
+
+    /// A `Read + Write + Seek` view that starts at offset 0.
+    pub fn cursor(&self) -> Cursor {
+        Cursor {
+            window: self.clone(),
+            position: 0,
+        }
+    }
+
+    fn check(&self, offset: u64, len: usize) -> Result<()> {
+        match offset.checked_add(len as u64) {
+            Some(end) if end <= self.len => Ok(()),
+            _ => Err(Error::failed(format!(
+                "access to {len} bytes at offset {offset} is past the end of the partition at {}",
+                self.len
+            ))),
+        }
+    }
+}
+
+impl ReadAt for Window {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        self.check(offset, buf.len())?;
+        self.disk.read_at(self.start + offset, buf)
+    }
+}
+
+/// A position in a [`Window`], for libraries that want streams.
+pub struct Cursor {
+    window: Window,
+    position: u64,
+}
+
+impl Cursor {
+    fn clip(&self, len: usize) -> usize {
+        (self.window.len.saturating_sub(self.position)).min(len as u64) as usize
+    }
+}
+
+impl Read for Cursor {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.clip(buf.len());
+        self.window.read_at(self.position, &mut buf[..n])?;
+        self.position += n as u64;
+        Ok(n)
+    }
+}
+
+impl Write for Cursor {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let n = self.clip(buf.len());
+        self.window.write_at(self.position, &buf[..n])?;
+        self.position += n as u64;
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Seek for Cursor {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let target = match to {
+            SeekFrom::Start(offset) => Some(offset),
+            SeekFrom::End(delta) => self.window.len.checked_add_signed(delta),
+            SeekFrom::Current(delta) => self.position.checked_add_signed(delta),
+        };
+        self.position = target.ok_or_else(|| {
+            io::Error::new(io::ErrorKind::InvalidInput, "seek outside the partition")
+        })?;
+        Ok(self.position)
+    }
+}

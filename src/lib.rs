@@ -1,0 +1,7 @@
+//! imgbuild turns Raspberry Pi OS into ready-to-flash images for the nodes of a home cluster.
+
+#![forbid(unsafe_code)]
+
+pub mod disk;
+pub mod error;
+pub mod job;
