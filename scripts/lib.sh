@@ -173,7 +173,7 @@ start=$s2, size=$n2, type=83
 TABLE
 }
 
-# ext4_features_conf FILE: a mke2fs.conf of our own, as the host's decides on features and sizes.
+# ext4_conf FILE: a mke2fs.conf of our own, as the host's decides on features and sizes.
 # What it says is Debian's; the caller adds and removes features with -O as the image's maker does.
 ext4_conf() {
     cat > "$1" <<'CONF'
@@ -185,6 +185,15 @@ ext4_conf() {
     inode_size = 256
     inode_ratio = 16384
 [fs_types]
+    small = {
+        inode_ratio = 16384
+    }
+    floppy = {
+        inode_ratio = 16384
+    }
+    big = {
+        inode_ratio = 16384
+    }
     ext4 = {
         features = has_journal,extent,huge_file,flex_bg,metadata_csum,64bit,dir_nlink,extra_isize
     }
@@ -279,7 +288,6 @@ TEXT
 #  groups: users,adm,dialout,audio,netdev,video,plugdev,cdrom,games,input,gpio,spi,i2c,render,sudo
 #  shell: /bin/bash
 #  lock_passwd: false
-#enable_ssh: true
 TEXT
     cat > "$1/network-config" <<'TEXT'
 # This file contains a netplan-compatible configuration which cloud-init will
