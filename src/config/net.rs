@@ -48,7 +48,9 @@ impl Cidr {
     }
 
     fn mask(self) -> u32 {
-        u32::MAX.checked_shl(32 - u32::from(self.prefix)).unwrap_or(0)
+        u32::MAX
+            .checked_shl(32 - u32::from(self.prefix))
+            .unwrap_or(0)
     }
 }
 
@@ -70,9 +72,7 @@ impl FromStr for Cidr {
         let mut cidr = Self { network: 0, prefix };
         cidr.network = u32::from(address) & cidr.mask();
         if cidr.network() != address {
-            return Err(format!(
-                "{text} has host bits set; the network is {cidr}"
-            ));
+            return Err(format!("{text} has host bits set; the network is {cidr}"));
         }
         Ok(cidr)
     }

@@ -32,6 +32,7 @@ pub struct Field {
     pub name: String,
     pub kind: Kind,
     pub default: Option<Value>,
+    /// A profile with the role that brings this option must set it.
     pub required: bool,
     /// When not empty, the only values allowed.
     pub choices: Vec<String>,
@@ -54,71 +55,254 @@ pub struct Schema {
     secrets: BTreeMap<String, String>,
 }
 
-/// name, kind, default as TOML ("" for none), help; a `!` before the name makes it required.
+/// name, kind, default as TOML ("" for none), help
 type CoreField = (&'static str, Kind, &'static str, &'static str);
 type CoreTable = (&'static str, &'static str, &'static [CoreField]);
 
 const CORE: &[CoreTable] = &[
-    ("", "The node", &[
-        ("extends", Kind::Text, "", "Profile whose settings this one starts from."),
-        ("hostname", Kind::Hostname, "", "Name of the node; a profile without one is only there to be extended."),
-        ("address", Kind::Address, "", "The node's static IPv4 address."),
-        ("roles", Kind::List, "[]", "What the node does; `base` is always there."),
-        ("firstboot", Kind::Text, "\"auto\"", "How hostname, keys and locale get onto the node: through cloud-init's seed, offline, or by what the base has."),
-    ]),
-    ("base", "The operating system image to start from", &[
-        ("image", Kind::Text, "\"raspios-lite-arm64\"", "`raspios-lite-arm64`, `raspios-oldstable-lite-arm64`, a URL, or a path to .img, .img.xz, .img.gz, .img.zst or .zip."),
-        ("sha256", Kind::Text, "", "SHA-256 of the file behind the URL, as hexadecimal digits."),
-    ]),
-    ("network", "The network that all nodes share", &[
-        ("!cidr", Kind::Cidr, "", "The LAN."),
-        ("!gateway", Kind::Address, "", "The router."),
-        ("dns", Kind::List, "[]", "Name servers in order: addresses, or profile or host names of nodes."),
-        ("domain", Kind::Domain, "\"home.lab\"", "Domain of the nodes' names; also searched."),
-        ("search", Kind::List, "[]", "More search domains."),
-        ("interface", Kind::Text, "\"eth0\"", "Network interface that gets the address."),
-        ("dhcp", Kind::Range, "", "What the router hands out; nodes stay clear of it."),
-        ("metallb", Kind::Range, "", "Addresses for the cluster's load balancer."),
-    ]),
-    ("cluster", "What all nodes agree on", &[
-        ("name", Kind::Text, "\"home\"", "Name of the cluster."),
-        ("ingress", Kind::Address, "", "Address that the cluster's ingress answers on."),
-        ("pod_cidr", Kind::Cidr, "\"10.42.0.0/16\"", "Addresses of pods; each node takes a /24."),
-        ("service_cidr", Kind::Cidr, "\"10.43.0.0/16\"", "Addresses of services."),
-        ("share_node", Kind::Text, "", "Profile or host name of the node whose Samba share backs the cluster's volumes."),
-    ]),
-    ("user", "The account on every node", &[
-        ("name", Kind::UserName, "\"pi\"", "Login name; the base's `pi` is renamed to it."),
-        ("ssh_keys", Kind::List, "[]", "Public keys that may log in: the key itself, or `file:PATH` with one key a line."),
-        ("groups", Kind::List, "[\"adm\", \"dialout\", \"cdrom\", \"audio\", \"users\", \"sudo\", \"video\", \"games\", \"plugdev\", \"input\", \"render\", \"netdev\", \"gpio\", \"i2c\", \"spi\"]", "Groups the user is in; those that the base does not have are left out."),
-        ("shell", Kind::Text, "\"/bin/bash\"", "Login shell."),
-        ("sudo", Kind::Text, "\"nopasswd\"", "sudo without a password, with one, or not at all."),
-    ]),
-    ("ssh", "The SSH server", &[
-        ("enabled", Kind::Bool, "true", "Start the SSH server."),
-        ("password_login", Kind::Bool, "false", "Accept passwords as well as keys."),
-    ]),
-    ("locale", "Language and place", &[
-        ("lang", Kind::Text, "\"en_GB.UTF-8\"", "Locale."),
-        ("timezone", Kind::Text, "\"Etc/UTC\"", "Time zone, as in /usr/share/zoneinfo."),
-        ("keyboard", Kind::Text, "\"gb\"", "Keyboard layout (XKB)."),
-        ("wifi_country", Kind::Text, "", "Two-letter country that sets the Wi-Fi rules."),
-    ]),
-    ("time", "Time synchronisation", &[
-        ("servers", Kind::List, "[]", "NTP servers; empty means the base's own."),
-    ]),
-    ("boot", "Firmware settings", &[
-        ("wifi", Kind::Bool, "true", "Leave Wi-Fi on."),
-        ("bluetooth", Kind::Bool, "true", "Leave Bluetooth on."),
-        ("poe_fan", Kind::List, "[]", "PoE HAT fan steps: four temperatures in thousandths of a degree."),
-        ("usb_quirks", Kind::List, "[]", "usb-storage.quirks entries, `VVVV:PPPP:u`, for disks that fail with UAS."),
-        ("config_txt", Kind::List, "[]", "Lines added to config.txt under [all]."),
-        ("cmdline", Kind::List, "[]", "Words added to cmdline.txt."),
-    ]),
-    ("disk", "The image", &[
-        ("size", Kind::Size, "", "Size of the image; without it the root file system only grows when the payload needs room."),
-        ("spare", Kind::Size, "\"64MiB\"", "Room left free in the root file system."),
-    ]),
+    (
+        "",
+        "The node",
+        &[
+            (
+                "extends",
+                Kind::Text,
+                "",
+                "Profile whose settings this one starts from.",
+            ),
+            (
+                "hostname",
+                Kind::Hostname,
+                "",
+                "Name of the node; a profile without one is only there to be extended.",
+            ),
+            (
+                "address",
+                Kind::Address,
+                "",
+                "The node's static IPv4 address.",
+            ),
+            (
+                "roles",
+                Kind::List,
+                "[]",
+                "What the node does; `base` is always there.",
+            ),
+            (
+                "firstboot",
+                Kind::Text,
+                "\"auto\"",
+                "How hostname, keys and locale get onto the node: through cloud-init's seed, offline, or by what the base has.",
+            ),
+        ],
+    ),
+    (
+        "base",
+        "The operating system image to start from",
+        &[
+            (
+                "image",
+                Kind::Text,
+                "\"raspios-lite-arm64\"",
+                "`raspios-lite-arm64`, `raspios-oldstable-lite-arm64`, a URL, or a path to .img, .img.xz, .img.gz, .img.zst or .zip.",
+            ),
+            (
+                "sha256",
+                Kind::Text,
+                "",
+                "SHA-256 of the file behind the URL, as hexadecimal digits.",
+            ),
+        ],
+    ),
+    (
+        "network",
+        "The network that all nodes share",
+        &[
+            ("cidr", Kind::Cidr, "", "The LAN."),
+            ("gateway", Kind::Address, "", "The router."),
+            (
+                "dns",
+                Kind::List,
+                "[]",
+                "Name servers in order: addresses, or profile or host names of nodes.",
+            ),
+            (
+                "domain",
+                Kind::Domain,
+                "\"home.lab\"",
+                "Domain of the nodes' names; also searched.",
+            ),
+            ("search", Kind::List, "[]", "More search domains."),
+            (
+                "interface",
+                Kind::Text,
+                "\"eth0\"",
+                "Network interface that gets the address.",
+            ),
+            (
+                "dhcp",
+                Kind::Range,
+                "",
+                "What the router hands out; nodes stay clear of it.",
+            ),
+            (
+                "metallb",
+                Kind::Range,
+                "",
+                "Addresses for the cluster's load balancer.",
+            ),
+        ],
+    ),
+    (
+        "cluster",
+        "What all nodes agree on",
+        &[
+            ("name", Kind::Text, "\"home\"", "Name of the cluster."),
+            (
+                "ingress",
+                Kind::Address,
+                "",
+                "Address that the cluster's ingress answers on.",
+            ),
+            (
+                "pod_cidr",
+                Kind::Cidr,
+                "\"10.42.0.0/16\"",
+                "Addresses of pods; each node takes a /24.",
+            ),
+            (
+                "service_cidr",
+                Kind::Cidr,
+                "\"10.43.0.0/16\"",
+                "Addresses of services.",
+            ),
+            (
+                "share_node",
+                Kind::Text,
+                "",
+                "Profile or host name of the node whose Samba share backs the cluster's volumes.",
+            ),
+        ],
+    ),
+    (
+        "user",
+        "The account on every node",
+        &[
+            (
+                "name",
+                Kind::UserName,
+                "\"pi\"",
+                "Login name; the base's `pi` is renamed to it.",
+            ),
+            (
+                "ssh_keys",
+                Kind::List,
+                "[]",
+                "Public keys that may log in: the key itself, or `file:PATH` with one key a line.",
+            ),
+            (
+                "groups",
+                Kind::List,
+                "[\"adm\", \"dialout\", \"cdrom\", \"audio\", \"users\", \"sudo\", \"video\", \"games\", \"plugdev\", \"input\", \"render\", \"netdev\", \"gpio\", \"i2c\", \"spi\"]",
+                "Groups the user is in; those that the base does not have are left out.",
+            ),
+            ("shell", Kind::Text, "\"/bin/bash\"", "Login shell."),
+            (
+                "sudo",
+                Kind::Text,
+                "\"nopasswd\"",
+                "sudo without a password, with one, or not at all.",
+            ),
+        ],
+    ),
+    (
+        "ssh",
+        "The SSH server",
+        &[
+            ("enabled", Kind::Bool, "true", "Start the SSH server."),
+            (
+                "password_login",
+                Kind::Bool,
+                "false",
+                "Accept passwords as well as keys.",
+            ),
+        ],
+    ),
+    (
+        "locale",
+        "Language and place",
+        &[
+            ("lang", Kind::Text, "\"en_GB.UTF-8\"", "Locale."),
+            (
+                "timezone",
+                Kind::Text,
+                "\"Etc/UTC\"",
+                "Time zone, as in /usr/share/zoneinfo.",
+            ),
+            ("keyboard", Kind::Text, "\"gb\"", "Keyboard layout (XKB)."),
+            (
+                "wifi_country",
+                Kind::Text,
+                "",
+                "Two-letter country that sets the Wi-Fi rules.",
+            ),
+        ],
+    ),
+    (
+        "time",
+        "Time synchronisation",
+        &[(
+            "servers",
+            Kind::List,
+            "[]",
+            "NTP servers; empty means the base's own.",
+        )],
+    ),
+    (
+        "boot",
+        "Firmware settings",
+        &[
+            ("wifi", Kind::Bool, "true", "Leave Wi-Fi on."),
+            ("bluetooth", Kind::Bool, "true", "Leave Bluetooth on."),
+            (
+                "poe_fan",
+                Kind::List,
+                "[]",
+                "PoE HAT fan steps: four temperatures in thousandths of a degree.",
+            ),
+            (
+                "usb_quirks",
+                Kind::List,
+                "[]",
+                "usb-storage.quirks entries, `VVVV:PPPP:u`, for disks that fail with UAS.",
+            ),
+            (
+                "config_txt",
+                Kind::List,
+                "[]",
+                "Lines added to config.txt under [all].",
+            ),
+            ("cmdline", Kind::List, "[]", "Words added to cmdline.txt."),
+        ],
+    ),
+    (
+        "disk",
+        "The image",
+        &[
+            (
+                "size",
+                Kind::Size,
+                "",
+                "Size of the image; without it the root file system only grows when the payload needs room.",
+            ),
+            (
+                "spare",
+                Kind::Size,
+                "\"64MiB\"",
+                "Room left free in the root file system.",
+            ),
+        ],
+    ),
 ];
 
 /// `(table, key, allowed values)`
@@ -260,18 +444,17 @@ impl Schema {
 }
 
 fn core_field(table: &str, (name, kind, default, help): &CoreField) -> Field {
-    let bare = name.trim_start_matches('!');
     let choices = CORE_CHOICES
         .iter()
-        .find(|(t, key, _)| *t == table && *key == bare)
+        .find(|(t, key, _)| *t == table && key == name)
         .map(|(_, _, choices)| choices.iter().map(|c| (*c).to_owned()).collect())
         .unwrap_or_default();
     Field {
-        name: bare.to_owned(),
+        name: (*name).to_owned(),
         kind: *kind,
         default: (!default.is_empty())
             .then(|| super::value::parse_override(default, &default_origin())),
-        required: name.starts_with('!'),
+        required: false,
         choices,
         help: (*help).to_owned(),
     }
@@ -281,11 +464,7 @@ fn default_origin() -> Origin {
     Origin::named("default")
 }
 
-fn apply_fields(
-    table: &Table,
-    values: &mut BTreeMap<String, Item>,
-    problems: &mut Vec<Problem>,
-) {
+fn apply_fields(table: &Table, values: &mut BTreeMap<String, Item>, problems: &mut Vec<Problem>) {
     for field in &table.fields {
         match (values.get(&field.name), &field.default) {
             (Some(item), _) => field.check(&table.name, item, problems),
@@ -333,16 +512,15 @@ impl Kind {
             (Self::Integer, Value::Integer(_)) => Err("can not be negative".to_owned()),
             (Self::Bool, _) => wrong("true or false"),
             (Self::Integer, _) => wrong("a whole number"),
-            (Self::List, Value::List(items)) => match items
-                .iter()
-                .find(|i| i.value.as_text().is_none())
-            {
-                Some(item) => Err(format!(
-                    "wants a list of strings, and one is a {}",
-                    item.value.type_name()
-                )),
-                None => Ok(()),
-            },
+            (Self::List, Value::List(items)) => {
+                match items.iter().find(|i| i.value.as_text().is_none()) {
+                    Some(item) => Err(format!(
+                        "wants a list of strings, and one is a {}",
+                        item.value.type_name()
+                    )),
+                    None => Ok(()),
+                }
+            }
             (Self::List, _) => wrong("a list of strings"),
             (_, Value::Text(text)) => self.check_text(text),
             _ => wrong("a string"),
@@ -410,14 +588,37 @@ fn check_label(label: &str) -> std::result::Result<(), String> {
 
 /// Names of accounts that every Debian system has.
 const RESERVED_USERS: &[&str] = &[
-    "root", "daemon", "bin", "sys", "sync", "games", "man", "lp", "mail", "news", "uucp", "proxy",
-    "www-data", "backup", "list", "irc", "nobody", "sshd", "messagebus", "avahi", "polkitd",
-    "pihole", "systemd-network", "systemd-timesync",
+    "root",
+    "daemon",
+    "bin",
+    "sys",
+    "sync",
+    "games",
+    "man",
+    "lp",
+    "mail",
+    "news",
+    "uucp",
+    "proxy",
+    "www-data",
+    "backup",
+    "list",
+    "irc",
+    "nobody",
+    "sshd",
+    "messagebus",
+    "avahi",
+    "polkitd",
+    "pihole",
+    "systemd-network",
+    "systemd-timesync",
 ];
 
 fn check_user_name(name: &str) -> std::result::Result<(), String> {
     if RESERVED_USERS.contains(&name) {
-        return Err(format!("`{name}` is a system account; choose another user name"));
+        return Err(format!(
+            "`{name}` is a system account; choose another user name"
+        ));
     }
     let fine = name.len() <= 32
         && name.starts_with(|c: char| c.is_ascii_lowercase())
@@ -490,7 +691,8 @@ pub fn nearest<'a>(word: &str, names: &[&'a str]) -> Option<&'a str> {
         .map(|(_, name)| name)
 }
 
-fn dotted(table: &str, key: &str) -> String {
+/// `table.key`, or `key` at the top.
+pub fn dotted(table: &str, key: &str) -> String {
     match table {
         "" => key.to_owned(),
         table => format!("{table}.{key}"),
@@ -537,7 +739,10 @@ mod tests {
     fn all_problems_are_listed_at_once() {
         let error = apply("hostnme = \"a\"\n[ssh]\nenabled = 1\n").unwrap_err();
         let text = error.to_string();
-        assert!(text.contains("2 problems") && text.contains("did you mean `hostname`?"), "{text}");
+        assert!(
+            text.contains("2 problems") && text.contains("did you mean `hostname`?"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -131,16 +131,17 @@ fn relocate(value: Value, origin: &Origin) -> Value {
     };
     match value {
         Value::List(items) => Value::List(items.into_iter().map(item).collect()),
-        Value::Table(table) => {
-            Value::Table(table.into_iter().map(|(k, v)| (k, item(v))).collect())
-        }
+        Value::Table(table) => Value::Table(table.into_iter().map(|(k, v)| (k, item(v))).collect()),
         other => other,
     }
 }
 
 fn syntax_error(error: &toml::de::Error, text: &str, name: &Arc<str>) -> Error {
     let line = error.span().map_or(1, |span| line_of(text, span.start));
-    Error::usage(format!("{name}:{line}: not valid TOML: {}", error.message()))
+    Error::usage(format!(
+        "{name}:{line}: not valid TOML: {}",
+        error.message()
+    ))
 }
 
 fn line_of(text: &str, offset: usize) -> usize {
@@ -252,13 +253,19 @@ mod tests {
     #[test]
     fn syntax_errors_name_the_line() {
         let error = parse_document("a = 1\nb = = 2\n", &"p.toml".into()).unwrap_err();
-        assert!(error.to_string().starts_with("p.toml:2: not valid TOML"), "{error}");
+        assert!(
+            error.to_string().starts_with("p.toml:2: not valid TOML"),
+            "{error}"
+        );
     }
 
     #[test]
     fn merging_replaces_lists_and_merges_tables() {
         let mut under = parse_document("[t]\na = 1\nb = [1]\n", &"u".into()).unwrap();
-        merge(&mut under, parse_document("[t]\nb = [2, 3]\n", &"o".into()).unwrap());
+        merge(
+            &mut under,
+            parse_document("[t]\nb = [2, 3]\n", &"o".into()).unwrap(),
+        );
         let Value::Table(t) = &under["t"].value else {
             panic!()
         };

@@ -31,7 +31,7 @@ pub trait ReadAt: Send + Sync {
     /// The first range at or after `offset` that may hold anything but zeros, clipped to the image;
     /// `None` when only zeros follow. The default answer is "everything may".
     fn next_data(&self, offset: u64) -> Result<Option<std::ops::Range<u64>>> {
-        Ok((offset < self.len()).then(|| offset..self.len()))
+        Ok((offset < self.len()).then_some(offset..self.len()))
     }
 }
 
