@@ -6,3 +6,5 @@ pub mod config;
 pub mod disk;
 pub mod error;
 pub mod job;
+pub mod overlay;
+pub mod secrets;
