@@ -7,4 +7,5 @@ pub mod disk;
 pub mod error;
 pub mod job;
 pub mod overlay;
+pub mod plan;
 pub mod secrets;
