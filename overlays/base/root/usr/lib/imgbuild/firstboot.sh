@@ -41,7 +41,7 @@ finish() {
     mkdir -p /var/lib/imgbuild
     : >"/var/lib/imgbuild/$firstboot_role.done"
     sync "/var/lib/imgbuild/$firstboot_role.done" /var/lib/imgbuild
-    /usr/lib/imgbuild/report "$firstboot_role" done "$*"
+    /usr/lib/imgbuild/report "$firstboot_role" "done" "$*"
     firstboot_step=
 }
 
