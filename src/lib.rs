@@ -5,3 +5,4 @@
 pub mod disk;
 pub mod error;
 pub mod job;
+pub mod source;
