@@ -9,3 +9,4 @@ pub mod job;
 pub mod overlay;
 pub mod plan;
 pub mod secrets;
+pub mod source;
