@@ -4,4 +4,5 @@
 
 pub mod disk;
 pub mod error;
+pub mod ext4;
 pub mod job;
