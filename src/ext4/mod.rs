@@ -21,11 +21,14 @@ mod edit;
 mod engine;
 mod features;
 mod group_descriptor;
+mod grow;
 mod journal_shim;
 mod path;
 mod preflight;
+mod resize_inode;
 mod space;
 mod superblock;
 
 pub use edit::{Attr, Entry, Ext4, FileKind, Stat};
+pub use grow::{grow, max_len};
 pub use space::{Space, blocks_needed};
