@@ -5,6 +5,7 @@
 pub mod config;
 pub mod disk;
 pub mod error;
+pub mod ext4;
 pub mod job;
 pub mod overlay;
 pub mod plan;
