@@ -3,5 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod disk;
+pub mod emit;
 pub mod error;
+pub mod fat;
 pub mod job;
