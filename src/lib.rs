@@ -4,8 +4,10 @@
 
 pub mod config;
 pub mod disk;
+pub mod emit;
 pub mod error;
 pub mod ext4;
+pub mod fat;
 pub mod job;
 pub mod overlay;
 pub mod plan;

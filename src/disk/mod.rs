@@ -3,8 +3,10 @@
 //! Offsets and lengths are bytes unless a name says otherwise.
 
 mod cow_disk;
+pub mod partition_table;
 mod raw_file;
 mod window;
+pub mod xz_container;
 
 pub use cow_disk::{CowDisk, PAGE_SIZE};
 pub use raw_file::RawFile;
