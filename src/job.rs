@@ -22,20 +22,33 @@ pub trait Task: Send {
 
 /// A flag that stops work at its next check.
 #[derive(Debug, Clone, Default)]
-pub struct Cancel(Arc<AtomicBool>);
+pub struct Cancel {
+    flag: Arc<AtomicBool>,
+    parent: Option<Arc<AtomicBool>>,
+}
 
 impl Cancel {
     /// Asks all work that holds this flag to stop.
     pub fn cancel(&self) {
-        self.0.store(true, Ordering::SeqCst);
+        self.flag.store(true, Ordering::SeqCst);
+    }
+
+    /// A flag that this one stops too, but that does not stop this one.
+    #[must_use]
+    pub fn child(&self) -> Self {
+        Self {
+            flag: Arc::default(),
+            parent: Some(self.flag.clone()),
+        }
     }
 
     /// Errors with kind `Interrupted` when stopping was asked for. Call it in every long loop.
     pub fn check(&self) -> Result<()> {
-        if self.0.load(Ordering::SeqCst) {
-            return Err(Error::interrupted());
+        let is_set = |flag: &Arc<AtomicBool>| flag.load(Ordering::SeqCst);
+        match is_set(&self.flag) || self.parent.as_ref().is_some_and(is_set) {
+            true => Err(Error::interrupted()),
+            false => Ok(()),
         }
-        Ok(())
     }
 }
 

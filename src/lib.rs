@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod build;
+pub mod cli;
 pub mod config;
 pub mod disk;
 pub mod emit;
@@ -10,6 +12,8 @@ pub mod ext4;
 pub mod fat;
 pub mod job;
 pub mod overlay;
+pub mod patch;
 pub mod plan;
+pub mod project;
 pub mod secrets;
 pub mod source;

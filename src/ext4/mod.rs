@@ -28,7 +28,9 @@ mod preflight;
 mod resize_inode;
 mod space;
 mod superblock;
+mod write_time;
 
 pub use edit::{Attr, Entry, Ext4, FileKind, Stat};
 pub use grow::{grow, max_len};
 pub use space::{Space, blocks_needed};
+pub use write_time::last_written;

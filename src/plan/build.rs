@@ -269,6 +269,7 @@ impl RolePlanner<'_> {
             sha256: render(&payload.sha256)?,
             sums: render(&payload.sums)?,
             member: render(&payload.member)?,
+            unpack: payload.unpack,
             strip: payload.strip,
             elf: payload.elf.clone(),
         };

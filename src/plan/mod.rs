@@ -131,6 +131,8 @@ pub struct PayloadRef {
     pub sums: Option<String>,
     /// One file of an archive.
     pub member: Option<String>,
+    /// The whole archive, into a folder.
+    pub unpack: bool,
     /// Leading folders dropped while unpacking.
     pub strip: usize,
     /// Machine that an ELF file must be for, as `file` calls it.

@@ -1,0 +1,267 @@
+//! From plans to image files: fetches what the plans name, patches one copy-on-write disk a node
+//! over a shared base, and writes the outputs.
+
+mod payloads;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use crate::config::Node;
+use crate::disk::{CowDisk, RawFile, ReadAt};
+use crate::emit::{self, Emitted, Format, XzOptions, XzSplice};
+use crate::error::{Error, Result, ResultExt};
+use crate::job::Job;
+use crate::patch::{self, PatchOptions, Patched, Payloads};
+use crate::plan::Plan;
+use crate::project::Project;
+use crate::source::{BaseImage, BaseRequest, FetchOptions, Fetcher};
+
+/// What to build, and where to.
+#[derive(Debug, Clone)]
+pub struct BuildOptions {
+    pub out: PathBuf,
+    pub formats: Vec<Format>,
+    /// A base in the place of the profiles' own.
+    pub base: Option<BaseRequest>,
+    pub fetch: FetchOptions,
+    /// Preset of the blocks that are encoded, 0 to 9.
+    pub xz_preset: u32,
+    /// Nodes built at the same time.
+    pub jobs: usize,
+    /// Unix time (seconds) of everything written; `None`: the base's own.
+    pub time: Option<i64>,
+}
+
+/// What was made of one node.
+#[derive(Debug, Clone)]
+pub struct NodeImages {
+    pub hostname: String,
+    pub images: Vec<Emitted>,
+    pub patched: Patched,
+}
+
+/// A base that nodes are built from.
+struct Base {
+    disk: Arc<dyn ReadAt>,
+    splice: Option<XzSplice>,
+    image: BaseImage,
+}
+
+/// Builds `nodes`. Returns them in their order, and the path of the checksum file.
+pub fn build(
+    project: &Project,
+    nodes: &[&Node],
+    options: &BuildOptions,
+    job: &Job,
+) -> Result<(Vec<NodeImages>, PathBuf)> {
+    let plans: Vec<Plan> = nodes
+        .iter()
+        .map(|node| project.plan(node, false))
+        .collect::<Result<_>>()?;
+    std::fs::create_dir_all(&options.out)
+        .context(|| format!("making the output folder {}", options.out.display()))?;
+    let fetcher = Fetcher::new(options.fetch.clone(), job.clone())?;
+    let payloads = payloads::load(&plans, &fetcher)?;
+    let bases = open_bases(project, nodes, options, &fetcher)?;
+    let work: Vec<Work<'_>> = plans
+        .iter()
+        .zip(bases)
+        .map(|(plan, base)| Work { plan, base })
+        .collect();
+    let results = build_all(work, &payloads, options, job)?;
+    let sums = write_checksums(&options.out, &results)?;
+    Ok((results, sums))
+}
+
+/// The base of every node; nodes with the same request share one.
+fn open_bases(
+    project: &Project,
+    nodes: &[&Node],
+    options: &BuildOptions,
+    fetcher: &Fetcher,
+) -> Result<Vec<Arc<Base>>> {
+    let mut opened: BTreeMap<String, Arc<Base>> = BTreeMap::new();
+    let mut bases = Vec::new();
+    for node in nodes {
+        let request = base_request(project, node, options);
+        let key = format!("{request:?}");
+        let base = match opened.get(&key) {
+            Some(base) => base.clone(),
+            None => {
+                let base = Arc::new(open_base(&request, options, fetcher)?);
+                opened.insert(key, base.clone());
+                base
+            }
+        };
+        bases.push(base);
+    }
+    Ok(bases)
+}
+
+fn base_request(project: &Project, node: &Node, options: &BuildOptions) -> BaseRequest {
+    if let Some(request) = &options.base {
+        return request.clone();
+    }
+    match BaseRequest::from_setting(&node.base.image, node.base.sha256.clone()) {
+        BaseRequest::Path(path) => {
+            let path = crate::secrets::expand(&path.to_string_lossy(), project.folder());
+            BaseRequest::Path(path)
+        }
+        other => other,
+    }
+}
+
+fn open_base(request: &BaseRequest, options: &BuildOptions, fetcher: &Fetcher) -> Result<Base> {
+    let image = fetcher.base(request)?;
+    let raw = RawFile::open(&image.raw)?;
+    let splice = match &image.compressed {
+        Some(file) if options.formats.contains(&Format::ImgXz) => XzSplice::open(file, raw.len())?,
+        _ => None,
+    };
+    Ok(Base {
+        disk: Arc::new(raw),
+        splice,
+        image,
+    })
+}
+
+struct Work<'a> {
+    plan: &'a Plan,
+    base: Arc<Base>,
+}
+
+/// Builds with `jobs` threads. The first failure stops the others.
+fn build_all(
+    work: Vec<Work<'_>>,
+    payloads: &Payloads,
+    options: &BuildOptions,
+    job: &Job,
+) -> Result<Vec<NodeImages>> {
+    let threads = options.jobs.clamp(1, work.len().max(1));
+    let count = work.len();
+    let queue: Mutex<VecDeque<(usize, Work<'_>)>> =
+        Mutex::new(work.into_iter().enumerate().collect());
+    let results: Mutex<Vec<(usize, Result<NodeImages>)>> = Mutex::new(Vec::with_capacity(count));
+    // A failure must stop the other nodes, but must not look like the user's Ctrl-C to the caller.
+    let stop = job.cancel.child();
+    let job = Job {
+        progress: job.progress.clone(),
+        cancel: stop.clone(),
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let Some((index, work)) = take(&queue) {
+                    let result = build_node(&work, payloads, options, &job).context(|| {
+                        format!(
+                            "building {} (profile {})",
+                            work.plan.hostname, work.plan.profile
+                        )
+                    });
+                    if result.is_err() {
+                        stop.cancel();
+                    }
+                    results
+                        .lock()
+                        .unwrap_or_else(|e| e.into_inner())
+                        .push((index, result));
+                }
+            });
+        }
+    });
+    let mut results = results.into_inner().unwrap_or_else(|e| e.into_inner());
+    results.sort_by_key(|(index, _)| *index);
+    in_order(results.into_iter().map(|(_, result)| result).collect())
+}
+
+fn take<'a>(queue: &Mutex<VecDeque<(usize, Work<'a>)>>) -> Option<(usize, Work<'a>)> {
+    queue.lock().unwrap_or_else(|e| e.into_inner()).pop_front()
+}
+
+/// All results, or the error that stopped the others rather than one of those it stopped.
+fn in_order(results: Vec<Result<NodeImages>>) -> Result<Vec<NodeImages>> {
+    let (mut done, mut failed) = (Vec::new(), Vec::new());
+    for result in results {
+        match result {
+            Ok(node) => done.push(node),
+            Err(error) => failed.push(error),
+        }
+    }
+    let first = failed
+        .iter()
+        .position(|e| e.kind() != crate::error::ErrorKind::Interrupted)
+        .unwrap_or(0);
+    match failed.is_empty() {
+        true => Ok(done),
+        false => Err(failed.swap_remove(first)),
+    }
+}
+
+fn build_node(
+    work: &Work<'_>,
+    payloads: &Payloads,
+    options: &BuildOptions,
+    job: &Job,
+) -> Result<NodeImages> {
+    let plan = work.plan;
+    job.cancel.check()?;
+    let disk = Arc::new(CowDisk::new(work.base.disk.clone()));
+    let patched = patch::apply(
+        plan,
+        &disk,
+        &PatchOptions {
+            payloads,
+            time: options.time,
+            cancel: &job.cancel,
+        },
+    )
+    .context(|| format!("patching {}", work.base.image.description))?;
+    let mut images = Vec::new();
+    for format in &options.formats {
+        let name = format!("{}.{}", plan.hostname, format.extension());
+        let path = options.out.join(&name);
+        let emitted = match format {
+            Format::Img => emit::write_img(&disk, &path, job, &name)?,
+            Format::ImgXz => {
+                let xz = XzOptions {
+                    preset: options.xz_preset,
+                    ..XzOptions::default()
+                };
+                emit::write_xz(&disk, work.base.splice.as_ref(), &path, xz, job, &name)?
+            }
+        };
+        images.push(emitted);
+    }
+    Ok(NodeImages {
+        hostname: plan.hostname.clone(),
+        images,
+        patched,
+    })
+}
+
+/// Writes SHA256SUMS beside the images. Lines of images that were built earlier and are still there
+/// are kept.
+fn write_checksums(out: &Path, results: &[NodeImages]) -> Result<PathBuf> {
+    let path = out.join("SHA256SUMS");
+    let mut sums: BTreeMap<String, String> = BTreeMap::new();
+    if let Ok(text) = std::fs::read_to_string(&path) {
+        for line in text.lines() {
+            if let Some((digest, name)) = line.split_once("  ") {
+                if out.join(name).is_file() {
+                    sums.insert(name.to_owned(), digest.to_owned());
+                }
+            }
+        }
+    }
+    for image in results.iter().flat_map(|r| &r.images) {
+        let name = image
+            .path
+            .file_name()
+            .ok_or_else(|| Error::failed(format!("{} has no file name", image.path.display())))?;
+        sums.insert(name.to_string_lossy().into_owned(), image.sha256.clone());
+    }
+    let entries: Vec<(String, String)> = sums.into_iter().map(|(name, sum)| (sum, name)).collect();
+    emit::write_checksums(&path, &entries)?;
+    Ok(path)
+}

@@ -1,0 +1,94 @@
+//! `imgbuild --profile NAME`: builds images.
+
+use super::args::{BuildArgs, Compress};
+use crate::build::{BuildOptions, NodeImages, build};
+use crate::error::{Error, Result};
+use crate::job::Job;
+use crate::project::Project;
+use crate::source::{BaseRequest, FetchOptions};
+
+pub fn run(args: &BuildArgs, job: &Job) -> Result<()> {
+    if args.nodes.profile.is_empty() && !args.nodes.all {
+        return Err(Error::usage(
+            "which node? Name one with --profile NAME, or build --all",
+        ));
+    }
+    let project = Project::open(
+        &args.project.project,
+        &args.project.set,
+        &args.nodes.profile,
+    )?;
+    if project.built_in {
+        job.progress
+            .note("using the built-in profiles; `imgbuild init` writes them out to edit");
+    }
+    let nodes = project.select(&args.nodes.profile, args.nodes.all)?;
+    let (made, sums) = build(&project, &nodes, &options(args)?, job)?;
+    for node in &made {
+        if args.verbose {
+            job.progress.note(&describe(node));
+        }
+        for image in &node.images {
+            println!("{}", image.path.display());
+        }
+    }
+    println!("{}", sums.display());
+    Ok(())
+}
+
+fn options(args: &BuildArgs) -> Result<BuildOptions> {
+    let mut formats = args.format.clone();
+    formats.dedup();
+    let mut fetch = FetchOptions::from_env()?;
+    fetch.offline = args.offline;
+    Ok(BuildOptions {
+        out: args.out.clone(),
+        formats,
+        base: args
+            .base
+            .as_ref()
+            .map(|image| BaseRequest::from_setting(image, args.base_sha256.clone())),
+        fetch,
+        xz_preset: match args.compress {
+            Compress::Fast => 1,
+            Compress::Best => 6,
+        },
+        jobs: args
+            .jobs
+            .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get())),
+        time: source_date_epoch()?,
+    })
+}
+
+/// <https://reproducible-builds.org/specs/source-date-epoch/>
+fn source_date_epoch() -> Result<Option<i64>> {
+    match std::env::var("SOURCE_DATE_EPOCH") {
+        Err(_) => Ok(None),
+        Ok(text) => text
+            .parse()
+            .ok()
+            .filter(|t| *t >= 0)
+            .map(Some)
+            .ok_or_else(|| {
+                Error::usage(format!(
+                    "SOURCE_DATE_EPOCH is `{text}`, not a number of seconds since 1970"
+                ))
+            }),
+    }
+}
+
+fn describe(node: &NodeImages) -> String {
+    let patched = &node.patched;
+    format!(
+        "{}: {} edits, identity {}, {} KiB of the disk differ from the base, grown by {} MiB",
+        node.hostname,
+        patched.edits,
+        if patched.cloud_init {
+            "through cloud-init"
+        } else {
+            "offline"
+        },
+        patched.changed >> 10,
+        patched.grown >> 20,
+    )
+}

@@ -1,0 +1,101 @@
+//! What the user sees on stderr: progress, notes, errors.
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use crate::error::{Error, ErrorKind};
+use crate::job::{Progress, Task};
+
+/// Progress bars on a terminal, plain lines elsewhere.
+pub fn progress() -> Arc<dyn Progress> {
+    match std::io::stderr().is_terminal() {
+        true => Arc::new(Bars(MultiProgress::new())),
+        false => Arc::new(Lines),
+    }
+}
+
+/// Prints an error, its causes and, where there is one, what to do about it.
+pub fn print_error(error: &Error) {
+    if error.kind() == ErrorKind::Interrupted {
+        eprintln!("interrupted: nothing unfinished was left behind");
+        return;
+    }
+    let mut chain = error.chain();
+    let first = chain.next().map(ToString::to_string).unwrap_or_default();
+    eprintln!("error: {first}");
+    let mut last = first;
+    for cause in chain {
+        let text = cause.to_string();
+        if text != last {
+            eprintln!("  caused by: {text}");
+        }
+        last = text;
+    }
+    if let Some(hint) = error.hint() {
+        eprintln!("hint: {hint}");
+    }
+}
+
+struct Bars(MultiProgress);
+
+impl Progress for Bars {
+    fn begin(&self, label: &str, total: Option<u64>) -> Box<dyn Task> {
+        let bar = match total {
+            Some(total) => ProgressBar::new(total).with_style(style(
+                "{msg:30!} {bar:30} {bytes:>10} / {total_bytes:10} {eta:>4}",
+            )),
+            None => ProgressBar::new_spinner().with_style(style("{msg:30!} {spinner} {bytes}")),
+        };
+        let bar = self.0.add(bar.with_message(label.to_owned()));
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Box::new(BarTask(bar))
+    }
+
+    fn note(&self, message: &str) {
+        // When the terminal is gone there is nobody to tell.
+        let _ = self.0.println(message);
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+struct BarTask(ProgressBar);
+
+impl Task for BarTask {
+    fn advance(&mut self, bytes: u64) {
+        self.0.inc(bytes);
+    }
+}
+
+impl Drop for BarTask {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
+struct Lines;
+
+impl Progress for Lines {
+    fn begin(&self, label: &str, total: Option<u64>) -> Box<dyn Task> {
+        match total {
+            Some(total) => eprintln!("{label} ({} MiB)", total >> 20),
+            None => eprintln!("{label}"),
+        }
+        Box::new(LineTask)
+    }
+
+    fn note(&self, message: &str) {
+        eprintln!("{message}");
+    }
+}
+
+struct LineTask;
+
+impl Task for LineTask {
+    fn advance(&mut self, _bytes: u64) {}
+}

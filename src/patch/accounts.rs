@@ -1,0 +1,262 @@
+//! The user's account in /etc/passwd and its sister files, as text.
+//!
+//! Formats: passwd(5), shadow(5), group(5), gshadow(5), subuid(5).
+
+use crate::error::{Error, Result};
+use crate::plan::Account;
+
+/// Contents of the account files. subuid and subgid need not exist.
+#[derive(Debug, Clone)]
+pub struct AccountFiles {
+    pub passwd: String,
+    pub shadow: String,
+    pub group: String,
+    pub gshadow: String,
+    pub subuid: String,
+    pub subgid: String,
+}
+
+/// What the account was before.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Before {
+    /// Home folder of the account that was renamed; `None` when there was none.
+    pub home: Option<String>,
+}
+
+/// No password: the account is open to keys only.
+const LOCKED: &str = "!";
+/// First of the 65,536 subordinate ids of the first user, as `useradd` deals them out.
+const SUBORDINATE_IDS: &str = "100000:65536";
+
+/// Makes the first user of the base (the one with `account.uid`) into `account`, or adds it.
+/// `day` is the day of the last password change, in days since 1970.
+pub fn apply(files: &mut AccountFiles, account: &Account, day: i64) -> Result<Before> {
+    let old = lines(&files.passwd)
+        .find(|fields| number(fields, 2) == Some(account.uid))
+        .map(|fields| (fields[0].to_owned(), fields.get(5).map(|h| (*h).to_owned())));
+    let (old_name, home) = old.unwrap_or((String::new(), None));
+    refuse_taken_names(files, account, &old_name)?;
+    files.passwd = passwd(&files.passwd, account, &old_name);
+    files.shadow = shadow(&files.shadow, account, &old_name, day);
+    files.group = group(&files.group, account, &old_name);
+    files.gshadow = gshadow(&files.gshadow, account, &old_name);
+    files.subuid = subordinate(&files.subuid, account, &old_name);
+    files.subgid = subordinate(&files.subgid, account, &old_name);
+    Ok(Before { home })
+}
+
+fn lines(text: &str) -> impl Iterator<Item = Vec<&str>> {
+    text.lines()
+        .filter(|l| !l.is_empty())
+        .map(|l| l.split(':').collect())
+}
+
+fn number(fields: &[&str], index: usize) -> Option<u32> {
+    fields.get(index)?.parse().ok()
+}
+
+fn refuse_taken_names(files: &AccountFiles, account: &Account, old_name: &str) -> Result<()> {
+    let taken = lines(&files.passwd).find(|f| f[0] == account.name && f[0] != old_name);
+    if let Some(fields) = taken {
+        return Err(Error::usage(format!(
+            "`user.name`: the base has an account `{}` already (uid {})",
+            account.name,
+            fields.get(2).unwrap_or(&"?")
+        ))
+        .with_hint("choose another user name"));
+    }
+    let taken = lines(&files.group).find(|f| f[0] == account.name && f[0] != old_name);
+    match taken {
+        Some(_) => Err(Error::usage(format!(
+            "`user.name`: the base has a group `{}` already",
+            account.name
+        ))
+        .with_hint("choose another user name")),
+        None => Ok(()),
+    }
+}
+
+/// Rewrites the line of `old_name`, or adds `fresh` at the end.
+fn edit_line(
+    text: &str,
+    old_name: &str,
+    fresh: String,
+    rewrite: impl Fn(&[&str]) -> String,
+) -> String {
+    let mut found = false;
+    let mut out = String::with_capacity(text.len() + 64);
+    for line in text.lines() {
+        let fields: Vec<&str> = line.split(':').collect();
+        if !old_name.is_empty() && fields[0] == old_name {
+            found = true;
+            out.push_str(&rewrite(&fields));
+        } else {
+            out.push_str(line);
+        }
+        out.push('\n');
+    }
+    if !found {
+        out.push_str(&fresh);
+        out.push('\n');
+    }
+    out
+}
+
+fn passwd(text: &str, account: &Account, old_name: &str) -> String {
+    let line = |gid: &str, gecos: &str| {
+        let Account {
+            name, uid, shell, ..
+        } = account;
+        format!("{name}:x:{uid}:{gid}:{gecos}:{}:{shell}", account.home())
+    };
+    let fresh = line(&account.gid.to_string(), ",,,");
+    edit_line(text, old_name, fresh, |fields| {
+        let gid = fields.get(3).copied().unwrap_or_default();
+        line(gid, fields.get(4).copied().unwrap_or_default())
+    })
+}
+
+fn shadow(text: &str, account: &Account, old_name: &str, day: i64) -> String {
+    let hash = account.password_hash.as_deref().unwrap_or(LOCKED);
+    let line = format!("{}:{hash}:{day}:0:99999:7:::", account.name);
+    edit_line(text, old_name, line.clone(), |_| line.clone())
+}
+
+/// The member list of a group without the account's old and new name, and with it where wanted.
+fn members(list: &str, group: &str, account: &Account, old_name: &str) -> String {
+    let mut names: Vec<&str> = list
+        .split(',')
+        .filter(|n| !n.is_empty() && *n != old_name && *n != account.name)
+        .collect();
+    if account.groups.iter().any(|g| g == group) {
+        names.push(&account.name);
+    }
+    names.join(",")
+}
+
+fn with_members(text: &str, account: &Account, old_name: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 64);
+    for line in text.lines() {
+        match line.rsplit_once(':') {
+            Some((head, list)) => {
+                let group = head.split(':').next().unwrap_or_default();
+                let list = members(list, group, account, old_name);
+                out.push_str(&format!("{head}:{list}\n"));
+            }
+            None => out.push_str(&format!("{line}\n")),
+        }
+    }
+    out
+}
+
+fn group(text: &str, account: &Account, old_name: &str) -> String {
+    let fresh = format!("{}:x:{}:", account.name, account.gid);
+    let text = with_members(text, account, old_name);
+    edit_line(&text, old_name, fresh, |fields| {
+        format!("{}:{}", account.name, fields[1..].join(":"))
+    })
+}
+
+fn gshadow(text: &str, account: &Account, old_name: &str) -> String {
+    let fresh = format!("{}:!::", account.name);
+    let text = with_members(text, account, old_name);
+    edit_line(&text, old_name, fresh, |fields| {
+        format!("{}:{}", account.name, fields[1..].join(":"))
+    })
+}
+
+fn subordinate(text: &str, account: &Account, old_name: &str) -> String {
+    let fresh = format!("{}:{SUBORDINATE_IDS}", account.name);
+    edit_line(text, old_name, fresh, |fields| {
+        format!("{}:{}", account.name, fields[1..].join(":"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn base() -> AccountFiles {
+        AccountFiles {
+            passwd:
+                "root:x:0:0:root:/root:/bin/bash\npi:x:1000:1000:,,,:/home/pi:/usr/sbin/nologin\n"
+                    .into(),
+            shadow: "root:*:20000:0:99999:7:::\npi:!:20000:0:99999:7:::\n".into(),
+            group: "root:x:0:\nsudo:x:27:pi\nvideo:x:44:pi,x\nlpadmin:x:108:pi\npi:x:1000:\n"
+                .into(),
+            gshadow: "root:*::\nsudo:*::pi\nvideo:*::pi,x\nlpadmin:!::pi\npi:!::\n".into(),
+            subuid: "pi:100000:65536\n".into(),
+            subgid: "pi:100000:65536\n".into(),
+        }
+    }
+
+    fn account(name: &str) -> Account {
+        Account {
+            name: name.into(),
+            uid: 1000,
+            gid: 1000,
+            shell: "/bin/bash".into(),
+            groups: vec!["sudo".into(), "video".into(), "gpio".into()],
+            password_hash: Some("$y$j9T$abc$def".into()),
+        }
+    }
+
+    #[test]
+    fn the_first_user_is_renamed_everywhere() {
+        let mut files = base();
+        let before = apply(&mut files, &account("alice"), 20500).unwrap();
+        assert_eq!(before.home.as_deref(), Some("/home/pi"));
+        assert!(
+            files
+                .passwd
+                .ends_with("alice:x:1000:1000:,,,:/home/alice:/bin/bash\n")
+        );
+        assert!(
+            files
+                .shadow
+                .ends_with("alice:$y$j9T$abc$def:20500:0:99999:7:::\n")
+        );
+        assert_eq!(
+            files.group,
+            "root:x:0:\nsudo:x:27:alice\nvideo:x:44:x,alice\nlpadmin:x:108:\nalice:x:1000:\n"
+        );
+        assert_eq!(
+            files.gshadow,
+            "root:*::\nsudo:*::alice\nvideo:*::x,alice\nlpadmin:!::\nalice:!::\n"
+        );
+        assert_eq!(files.subuid, "alice:100000:65536\n");
+    }
+
+    #[test]
+    fn a_missing_first_user_is_added() {
+        let mut files = base();
+        files.passwd = "root:x:0:0:root:/root:/bin/bash\n".into();
+        files.group = "root:x:0:\n".into();
+        let before = apply(&mut files, &account("alice"), 1).unwrap();
+        assert_eq!(before.home, None);
+        assert!(
+            files
+                .passwd
+                .contains("alice:x:1000:1000:,,,:/home/alice:/bin/bash\n")
+        );
+        assert!(files.group.contains("alice:x:1000:\n"));
+    }
+
+    #[test]
+    fn names_that_are_taken_are_refused() {
+        let mut files = base();
+        let error = apply(&mut files, &account("video"), 1).unwrap_err();
+        assert!(error.to_string().contains("group `video`"), "{error}");
+    }
+
+    #[test]
+    fn no_hash_locks_the_password() {
+        let mut files = base();
+        let account = Account {
+            password_hash: None,
+            ..account("pi")
+        };
+        apply(&mut files, &account, 7).unwrap();
+        assert!(files.shadow.ends_with("pi:!:7:0:99999:7:::\n"));
+    }
+}

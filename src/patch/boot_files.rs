@@ -1,0 +1,139 @@
+//! Edits of the boot partition: whole files, the line of cmdline.txt, our block of config.txt.
+
+use crate::error::{Error, Result, ResultExt};
+use crate::fat::Fat;
+use crate::plan::{Action, Content, Edit};
+
+const BLOCK_BEGIN: &str = "# --- imgbuild begin";
+const BLOCK_END: &str = "# --- imgbuild end";
+
+/// Applies the edits of the boot partition.
+pub fn apply(fat: &mut Fat, edits: &[&Edit]) -> Result<()> {
+    let mut config_lines = Vec::new();
+    for edit in edits {
+        let place = || format!("{} of the boot partition ({})", edit.path, edit.origin);
+        match &edit.action {
+            Action::Write(Content::Bytes { bytes, .. }, _) => {
+                fat.write_file(&edit.path, bytes).context(place)?;
+            }
+            Action::Remove => {
+                fat.remove(&edit.path).context(place)?;
+            }
+            Action::Cmdline { add, remove } => {
+                let text = read_text(fat, &edit.path)?;
+                let line = edit_cmdline(&text, add, remove).context(place)?;
+                fat.write_file(&edit.path, line.as_bytes()).context(place)?;
+            }
+            Action::ConfigTxt(lines) => config_lines.extend(lines.iter().cloned()),
+            other => {
+                return Err(Error::failed(format!(
+                    "the boot partition can not take {other:?}"
+                )))
+                .context(place);
+            }
+        }
+    }
+    if !config_lines.is_empty() {
+        let text = edit_config(&read_text(fat, "/config.txt")?, &config_lines);
+        fat.write_file("/config.txt", text.as_bytes())
+            .context(|| "/config.txt of the boot partition".into())?;
+    }
+    Ok(())
+}
+
+fn read_text(fat: &Fat, path: &str) -> Result<String> {
+    let bytes = fat.read(path)?.ok_or_else(|| {
+        Error::failed(format!("the boot partition has no {path}"))
+            .with_hint("the base is not a Raspberry Pi OS image")
+    })?;
+    String::from_utf8(bytes)
+        .map_err(|_| Error::failed(format!("{path} of the boot partition is not UTF-8 text")))
+}
+
+/// The firmware reads the first line only. Words keep their order; new ones go to the end, each once.
+fn edit_cmdline(text: &str, add: &[String], remove: &[String]) -> Result<String> {
+    let line = text.lines().next().unwrap_or_default();
+    if !line.contains("root=") {
+        return Err(
+            Error::failed("cmdline.txt names no root file system (root=…)")
+                .with_hint("the base is not a Raspberry Pi OS image"),
+        );
+    }
+    let is_removed = |word: &str| {
+        remove.iter().any(|r| match r.ends_with('=') {
+            true => word.starts_with(r.as_str()),
+            false => word == r,
+        })
+    };
+    let mut words: Vec<&str> = line.split_whitespace().filter(|w| !is_removed(w)).collect();
+    for word in add.iter().flat_map(|words| words.split_whitespace()) {
+        if !words.contains(&word) {
+            words.push(word);
+        }
+    }
+    Ok(format!("{}\n", words.join(" ")))
+}
+
+/// Replaces our block at the end, or adds it.
+fn edit_config(text: &str, lines: &[String]) -> String {
+    let mut kept: Vec<&str> = Vec::new();
+    let mut inside = false;
+    for line in text.lines() {
+        match line.trim_end() {
+            BLOCK_BEGIN => inside = true,
+            BLOCK_END => inside = false,
+            _ if !inside => kept.push(line),
+            _ => {}
+        }
+    }
+    while kept.last().is_some_and(|line| line.trim().is_empty()) {
+        kept.pop();
+    }
+    let mut unique: Vec<&str> = Vec::new();
+    for line in lines {
+        if !unique.contains(&line.as_str()) {
+            unique.push(line);
+        }
+    }
+    format!(
+        "{}\n\n{BLOCK_BEGIN}\n[all]\n{}\n{BLOCK_END}\n",
+        kept.join("\n"),
+        unique.join("\n")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(list: &[&str]) -> Vec<String> {
+        list.iter().map(|w| (*w).to_owned()).collect()
+    }
+
+    #[test]
+    fn cmdline_stays_one_line_and_words_come_once() {
+        let base =
+            "console=tty1 root=PARTUUID=1-02 rootwait resize ds=nocloud;i=old\nsecond line\n";
+        let add = words(&["cgroup_enable=memory", "ds=nocloud;i=new"]);
+        let once = edit_cmdline(base, &add, &words(&["ds="])).unwrap();
+        assert_eq!(
+            once,
+            "console=tty1 root=PARTUUID=1-02 rootwait resize cgroup_enable=memory ds=nocloud;i=new\n"
+        );
+        assert_eq!(edit_cmdline(&once, &add, &words(&["ds="])).unwrap(), once);
+        assert!(edit_cmdline("quiet\n", &add, &[]).is_err());
+    }
+
+    #[test]
+    fn config_block_is_replaced_not_repeated() {
+        let once = edit_config(
+            "dtparam=audio=on\n\n[pi5]\nx=1\n",
+            &words(&["a=1", "a=1", "b=2"]),
+        );
+        assert_eq!(
+            once,
+            "dtparam=audio=on\n\n[pi5]\nx=1\n\n# --- imgbuild begin\n[all]\na=1\nb=2\n# --- imgbuild end\n"
+        );
+        assert_eq!(edit_config(&once, &words(&["a=1", "b=2"])), once);
+    }
+}

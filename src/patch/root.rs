@@ -1,0 +1,279 @@
+//! Edits of the root file system.
+
+use super::accounts::{self, AccountFiles};
+use super::{PatchOptions, payload, units};
+use crate::error::{Error, Result, ResultExt};
+use crate::ext4::{Attr as FsAttr, Ext4, FileKind};
+use crate::plan::{Account, Action, Attr, Content, Edit, PayloadRef};
+use crate::source::TreeKind;
+
+const SECONDS_PER_DAY: i64 = 86_400;
+
+/// Carries out edits on an open root file system.
+pub struct RootEditor<'a> {
+    fs: Ext4,
+    time: i64,
+    options: &'a PatchOptions<'a>,
+}
+
+impl<'a> RootEditor<'a> {
+    pub fn new(fs: Ext4, time: i64, options: &'a PatchOptions<'a>) -> Self {
+        Self { fs, time, options }
+    }
+
+    pub fn finish(self) -> Result<()> {
+        self.fs.finish()
+    }
+
+    /// Carries out one edit.
+    pub fn apply(&mut self, edit: &Edit) -> Result<()> {
+        let path = edit.path.as_str();
+        match &edit.action {
+            Action::Write(Content::Bytes { bytes, .. }, attr) => self.write(path, bytes, *attr),
+            Action::Write(Content::Payload(wanted), attr) => {
+                self.write_payload(path, wanted, *attr)
+            }
+            Action::Unpack(wanted) => self.unpack(path, wanted),
+            Action::Directory(attr) => self.directory(path, *attr),
+            Action::Symlink(target) => self.symlink(path, target),
+            Action::Remove => self.remove(path),
+            Action::SetAttr(attr) => self.fs.set_attr(path, &self.attr(*attr)),
+            Action::SetLine { prefix, line } => self.set_line(path, prefix, line),
+            Action::Account(account) => self.account(account),
+            Action::EnableUnit => self.enable(path),
+            Action::DisableUnit => self.disable(path),
+            Action::MaskUnit => {
+                let link = units::mask(path);
+                self.symlink(&link.path, &link.target)
+            }
+            Action::Cmdline { .. } | Action::ConfigTxt(_) => Err(Error::failed(
+                "cmdline.txt and config.txt are on the boot partition",
+            )),
+        }
+    }
+
+    fn attr(&self, attr: Attr) -> FsAttr {
+        FsAttr {
+            mode: attr.mode,
+            uid: attr.uid,
+            gid: attr.gid,
+            mtime: self.time,
+        }
+    }
+
+    fn make_parents(&mut self, path: &str) -> Result<()> {
+        match path.rsplit_once('/') {
+            Some((parent, _)) if !parent.is_empty() => self.fs.make_dirs(parent),
+            _ => Ok(()),
+        }
+    }
+
+    fn write(&mut self, path: &str, bytes: &[u8], attr: Attr) -> Result<()> {
+        self.make_parents(path)?;
+        let attr = self.attr(attr);
+        self.fs
+            .write_file(path, &mut &bytes[..], bytes.len() as u64, &attr)
+    }
+
+    fn write_payload(&mut self, path: &str, wanted: &PayloadRef, attr: Attr) -> Result<()> {
+        let payload = payload::find(self.options.payloads, wanted)?;
+        let (mut content, len) = payload.open()?;
+        self.make_parents(path)?;
+        let attr = self.attr(attr);
+        self.fs.write_file(path, &mut content, len, &attr)
+    }
+
+    fn unpack(&mut self, folder: &str, wanted: &PayloadRef) -> Result<()> {
+        let loaded = payload::find(self.options.payloads, wanted)?;
+        let payload::LoadedPayload::Tree(entries) = loaded else {
+            return Err(Error::failed(format!(
+                "payload {} is not an archive",
+                wanted.name
+            )));
+        };
+        self.fs.make_dirs(folder)?;
+        for entry in entries {
+            self.options.cancel.check()?;
+            let path = format!("{folder}/{}", entry.path.display());
+            let attr = Attr::root(entry.mode);
+            match &entry.kind {
+                TreeKind::Dir => self.directory(&path, attr),
+                TreeKind::File { content } => self.write(&path, content, attr),
+                TreeKind::Symlink { target } => self.symlink(&path, &target.to_string_lossy()),
+            }
+            .context(|| format!("unpacking {path}"))?;
+        }
+        Ok(())
+    }
+
+    fn directory(&mut self, path: &str, attr: Attr) -> Result<()> {
+        let attr = self.attr(attr);
+        match self.fs.stat(path)? {
+            Some(stat) if stat.kind == FileKind::Directory => self.fs.set_attr(path, &attr),
+            Some(_) => Err(Error::failed(format!(
+                "{path} is to be a folder, but the base has something else there"
+            ))),
+            None => {
+                self.make_parents(path)?;
+                self.fs.make_dir(path, &attr)
+            }
+        }
+    }
+
+    fn symlink(&mut self, path: &str, target: &str) -> Result<()> {
+        self.make_parents(path)?;
+        let attr = self.attr(Attr::root(0o777));
+        self.fs.symlink(path, target, &attr)
+    }
+
+    fn remove(&mut self, path: &str) -> Result<()> {
+        match self.fs.stat(path)? {
+            Some(_) => self.fs.remove(path),
+            None => Ok(()),
+        }
+    }
+
+    /// The text of a file and its attributes; a missing one is empty, 0644, root's.
+    fn text(&self, path: &str) -> Result<(String, Attr)> {
+        let Some(stat) = self.fs.stat(path)? else {
+            return Ok((String::new(), Attr::root(0o644)));
+        };
+        let text = String::from_utf8(self.fs.read(path)?)
+            .map_err(|_| Error::failed(format!("{path} of the base is not UTF-8 text")))?;
+        let attr = Attr {
+            mode: stat.mode,
+            uid: stat.uid,
+            gid: stat.gid,
+        };
+        Ok((text, attr))
+    }
+
+    fn set_line(&mut self, path: &str, prefix: &str, line: &str) -> Result<()> {
+        let (before, attr) = self.text(path)?;
+        let after = set_line(&before, prefix, line);
+        match after == before {
+            true => Ok(()),
+            false => self.write(path, after.as_bytes(), attr),
+        }
+    }
+
+    fn account(&mut self, account: &Account) -> Result<()> {
+        let names = ["passwd", "shadow", "group", "gshadow", "subuid", "subgid"];
+        let paths = names.map(|name| format!("/etc/{name}"));
+        let mut texts = Vec::new();
+        for path in &paths {
+            texts.push(self.text(path)?);
+        }
+        let text = |i: usize| texts.get(i).map(|(t, _)| t.clone()).unwrap_or_default();
+        if text(0).is_empty() {
+            return Err(Error::failed("the base has no /etc/passwd")
+                .with_hint("its second partition is not the root file system of a Linux"));
+        }
+        let mut files = AccountFiles {
+            passwd: text(0),
+            shadow: text(1),
+            group: text(2),
+            gshadow: text(3),
+            subuid: text(4),
+            subgid: text(5),
+        };
+        let before = accounts::apply(&mut files, account, self.time / SECONDS_PER_DAY)?;
+        let after = [
+            files.passwd,
+            files.shadow,
+            files.group,
+            files.gshadow,
+            files.subuid,
+            files.subgid,
+        ];
+        for ((path, new), (old, attr)) in paths.iter().zip(after).zip(texts) {
+            if new != old {
+                self.write(path, new.as_bytes(), attr)?;
+            }
+        }
+        self.home(account, before.home.as_deref())
+    }
+
+    /// The home folder keeps what the base's user had, or starts from /etc/skel.
+    fn home(&mut self, account: &Account, before: Option<&str>) -> Result<()> {
+        let home = account.home();
+        if self.fs.stat(&home)?.is_some() {
+            return Ok(());
+        }
+        if let Some(before) = before {
+            if self.fs.stat(before)?.is_some() {
+                return self.fs.rename(before, &home);
+            }
+        }
+        let owner = |mode| Attr {
+            mode,
+            uid: account.uid,
+            gid: account.gid,
+        };
+        self.directory(&home, owner(0o755))?;
+        if self.fs.stat("/etc/skel")?.is_none() {
+            return Ok(());
+        }
+        for entry in self.fs.read_dir("/etc/skel")? {
+            if entry.kind == FileKind::File {
+                let bytes = self.fs.read(&format!("/etc/skel/{}", entry.name))?;
+                self.write(&format!("{home}/{}", entry.name), &bytes, owner(0o644))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn enable(&mut self, unit: &str) -> Result<()> {
+        for link in units::enable(&self.fs, unit)? {
+            self.symlink(&link.path, &link.target)?;
+        }
+        Ok(())
+    }
+
+    fn disable(&mut self, unit: &str) -> Result<()> {
+        for path in units::disable(&self.fs, unit)? {
+            self.fs.remove(&path)?;
+        }
+        Ok(())
+    }
+}
+
+/// The first line that begins with `prefix`, also as a comment, becomes `line`.
+fn set_line(text: &str, prefix: &str, line: &str) -> String {
+    let is_it = |l: &&str| l.trim_start_matches(['#', ' ']).starts_with(prefix);
+    let Some(index) = text.lines().position(|l| is_it(&l)) else {
+        let gap = if text.is_empty() || text.ends_with('\n') {
+            ""
+        } else {
+            "\n"
+        };
+        return format!("{text}{gap}{line}\n");
+    };
+    text.lines()
+        .enumerate()
+        .map(|(i, old)| format!("{}\n", if i == index { line } else { old }))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::set_line;
+
+    #[test]
+    fn lines_are_replaced_uncommented_or_added() {
+        assert_eq!(
+            set_line(
+                "# en_GB.UTF-8 UTF-8\nx\n",
+                "en_GB.UTF-8 UTF-8",
+                "en_GB.UTF-8 UTF-8"
+            ),
+            "en_GB.UTF-8 UTF-8\nx\n"
+        );
+        assert_eq!(
+            set_line("A=1\nK=\"us\"\n", "K=", "K=\"gb\""),
+            "A=1\nK=\"gb\"\n"
+        );
+        assert_eq!(set_line("A=1", "K=", "K=2"), "A=1\nK=2\n");
+        assert_eq!(set_line("", "K=", "K=2"), "K=2\n");
+    }
+}
