@@ -1,0 +1,41 @@
+#!/bin/sh
+# What can be said about the scripts of the roles without booting one: shellcheck, and the status report in a
+# scratch folder. Needs shellcheck; no root.
+set -eu
+cd "$(dirname "$0")/../.."
+
+scripts=$(find overlays -path '*/root/usr/lib/imgbuild/*' -type f ! -path '*/roles.d/*' ! -name '*.conf' ! -name '*.j2' ! -name pihole-installer)
+# shellcheck disable=SC2086  # a list
+shellcheck -s dash $scripts
+shellcheck overlays/pihole/root/usr/lib/imgbuild/pihole-installer tests/roles/check.sh
+
+top=$(mktemp -d)
+trap 'rm -rf "$top"' EXIT
+export IMGBUILD_ROOT="$top"
+report() { sh overlays/base/root/usr/lib/imgbuild/report "$@" >/dev/null; }
+status=$top/boot/firmware/imgbuild-status.txt
+expect() { grep -q "$1" "$status" || { echo "no '$1' in:"; cat "$status"; exit 1; }; }
+
+mkdir -p "$top/usr/lib/imgbuild/roles.d" "$top/etc" "$top/boot/firmware" "$top/var/lib/imgbuild"
+echo bondsmith >"$top/etc/hostname"
+: >"$top/usr/lib/imgbuild/roles.d/base"
+: >"$top/usr/lib/imgbuild/roles.d/samba"
+
+: >"$top/var/lib/imgbuild/base.done"
+report base 'done' here
+expect 'first boot of bondsmith'
+expect '^samba  *not yet'
+expect '^1 of 2 done$'
+report samba waiting "two
+lines"
+expect '^samba  *waiting .* two lines$'
+: >"$top/var/lib/imgbuild/samba.done"
+report samba 'done' ready
+expect '^samba  *done .* ready$'
+expect '^all done$'
+[ "$(grep -c '^samba' "$status")" -eq 1 ]
+
+# No boot partition is no failure.
+rm -r "${top:?}/boot"
+report samba 'done' again
+echo "roles: scripts and report are fine"
