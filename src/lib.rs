@@ -2,7 +2,14 @@
 
 #![forbid(unsafe_code)]
 
+pub mod config;
 pub mod disk;
+pub mod emit;
 pub mod error;
+pub mod ext4;
+pub mod fat;
 pub mod job;
+pub mod overlay;
+pub mod plan;
+pub mod secrets;
 pub mod source;

@@ -212,7 +212,7 @@ mod tests {
         disk.write_at(4090, &[0xAA; 20]).unwrap();
         let mut buf = [0; 24];
         disk.read_at(4088, &mut buf).unwrap();
-        assert_eq!(buf[..2], [4088 as u8, 4089u16 as u8]);
+        assert_eq!(buf[..2], [4088_u16 as u8, 4089_u16 as u8]);
         assert_eq!(buf[2..22], [0xAA; 20]);
         assert_eq!(buf[22], 4110u16 as u8);
         let mut below = [0; 1];

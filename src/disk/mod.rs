@@ -3,8 +3,10 @@
 //! Offsets and lengths are bytes unless a name says otherwise.
 
 mod cow_disk;
+pub mod partition_table;
 mod raw_file;
 mod window;
+pub mod xz_container;
 
 pub use cow_disk::{CowDisk, PAGE_SIZE};
 pub use raw_file::RawFile;
@@ -31,7 +33,7 @@ pub trait ReadAt: Send + Sync {
     /// The first range at or after `offset` that may hold anything but zeros, clipped to the image;
     /// `None` when only zeros follow. The default answer is "everything may".
     fn next_data(&self, offset: u64) -> Result<Option<std::ops::Range<u64>>> {
-        Ok((offset < self.len()).then(|| offset..self.len()))
+        Ok((offset < self.len()).then_some(offset..self.len()))
     }
 }
 

@@ -58,7 +58,7 @@ impl ReadAt for RawFile {
         let start = match seek(&self.file, SeekFrom::Data(offset)) {
             Ok(start) => start,
             Err(rustix::io::Errno::NXIO) => return Ok(None),
-            Err(_) => return Ok((offset < self.len).then(|| offset..self.len)),
+            Err(_) => return Ok((offset < self.len).then_some(offset..self.len)),
         };
         let end = seek(&self.file, SeekFrom::Hole(start)).unwrap_or(self.len);
         Ok((start < self.len).then(|| start..end.min(self.len)))

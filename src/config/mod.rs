@@ -1,0 +1,19 @@
+//! Profiles: what a node shall be, read from TOML, merged along `extends`, checked key by key and
+//! then across nodes. Nothing here touches the network or an image.
+
+mod checks;
+mod load;
+mod net;
+mod node;
+mod schema;
+mod value;
+
+pub use checks::check_cluster;
+pub use load::{Overrides, ProfileSource, Profiles, RawProfile};
+pub use net::{Cidr, IpRange};
+pub use node::{
+    BaseSettings, Boot, Cluster, ClusterSettings, DiskSettings, FirstBoot, Locale, Network, Node,
+    OptionTable, Ssh, Sudo, Time, User,
+};
+pub use schema::{Field, Kind, Schema, Table, nearest};
+pub use value::{Item, Origin, Value};

@@ -1,0 +1,34 @@
+//! Editing and growing the ext4 root file system of an image, without mounting it.
+//!
+//! [`Ext4`] is deliberately narrow, so that the engine behind it (`engine.rs`) can be replaced.
+//! Everything it does is decided by its arguments: times are given, inode generations counted,
+//! so the same operations on the same base give the same bytes. Whatever it leaves behind,
+//! `e2fsck -fn` has nothing to say about it.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `edit.rs` | [`Ext4`]: the operations |
+//! | `path.rs` | paths to inodes, symbolic links |
+//! | `engine.rs`, `journal_shim.rs` | the crate that does the work, and what it sees of the disk |
+//! | `preflight.rs` | is this file system whole, clean and of a kind we can edit? |
+//! | `superblock.rs`, `group_descriptor.rs`, `features.rs`, `checksum.rs`, `bytes.rs` | the format |
+//! | `grow.rs`, `resize_inode.rs` | making it larger |
+//! | `space.rs` | what is free, and what files will need |
+
+mod bytes;
+mod checksum;
+mod edit;
+mod engine;
+mod features;
+mod group_descriptor;
+mod grow;
+mod journal_shim;
+mod path;
+mod preflight;
+mod resize_inode;
+mod space;
+mod superblock;
+
+pub use edit::{Attr, Entry, Ext4, FileKind, Stat};
+pub use grow::{grow, max_len};
+pub use space::{Space, blocks_needed};

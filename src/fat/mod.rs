@@ -1,0 +1,401 @@
+//! FAT32 editing: reads and writes files of the boot partition without mounting it.
+//!
+//! After Microsoft's “FAT32 File System Specification” 1.03 and what `fsck.vfat` and Linux's vfat
+//! agree on. The table is held in memory: checking it for loops and cross-links needs all of it
+//! anyway, and with it the editing is short. (The `fatfs` crate was tried first. It writes `.` and
+//! `..` with long names and a `..` that does not say 0 for the root, does not clear clusters that
+//! the root directory grows by, leaves stale bytes behind the end of files, refuses FAT32 with
+//! fewer than 65,525 clusters and wants a `'static` clock.)
+//!
+//! A partition is checked as a whole when it is opened, so that editing never meets a damaged one.
+//! The same edits of the same partition give the same bytes: clusters are handed out in order, times
+//! are given by the caller, and what is left of a file's last cluster, and clusters that become
+//! free, are zeroed.
+
+mod check;
+mod directory;
+mod geometry;
+mod name;
+mod table;
+mod time;
+
+use crate::disk::{ReadAt, Window};
+use crate::error::{Error, Result, ResultExt};
+use directory::{Directory, Entry, SLOT};
+use geometry::Geometry;
+use table::Table;
+use time::DosTime;
+
+/// Largest file FAT32 can hold: its size is a 32-bit number.
+const MAX_FILE: u64 = u32::MAX as u64;
+/// Zeros and copies go through a buffer of this many bytes.
+const BUFFER: usize = 128 * 1024;
+
+/// A FAT32 file system on a partition of a disk image.
+///
+/// Paths are `/`-separated and relative to the root directory; names are compared without regard to
+/// case, as FAT does. Every call leaves the file system in good order.
+pub struct Fat {
+    window: Window,
+    geometry: Geometry,
+    table: Table,
+    time: DosTime,
+}
+
+impl Fat {
+    /// Opens the file system in `window` after checking all of it.
+    ///
+    /// `time` (Unix seconds, UTC) becomes the time of everything written, rounded down to 2 seconds
+    /// and moved into 1980..=2107, which is what FAT can say.
+    pub fn open(window: Window, time: i64) -> Result<Self> {
+        let open = || -> Result<Self> {
+            let geometry = Geometry::read(&window)?;
+            let table = Table::read(&window, &geometry)?;
+            let fat = Self {
+                window: window.clone(),
+                geometry,
+                table,
+                time: DosTime::from_unix(time),
+            };
+            check::check(&fat)?;
+            Ok(fat)
+        };
+        open().context(|| {
+            format!(
+                "opening the FAT file system of the boot partition at byte {} of the image",
+                window.start()
+            )
+        })
+    }
+
+    /// The bytes of the file at `path`; `None` when there is none (or a folder).
+    pub fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {
+        match self.find(&name::split(path)?)? {
+            Some(entry) if !entry.is_dir() => self
+                .read_chain(entry.cluster, u64::from(entry.size))
+                .context(|| format!("reading “{path}” of the boot partition"))
+                .map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// Creates the file at `path` with `data`, or replaces its content; makes parent folders.
+    ///
+    /// When the partition is too full nothing is changed.
+    pub fn write_file(&mut self, path: &str, data: &[u8]) -> Result<()> {
+        self.write_inner(path, data)
+            .context(|| format!("writing “{path}” to the boot partition"))
+    }
+
+    /// Removes the file or the empty folder at `path`. Says whether there was one.
+    pub fn remove(&mut self, path: &str) -> Result<bool> {
+        let parts = name::split(path)?;
+        let Some((last, parents)) = parts.split_last() else {
+            return Err(Error::failed("the root folder can not be removed"));
+        };
+        let Some(parent) = self.find_dir(parents)? else {
+            return Ok(false);
+        };
+        let mut dir = self.directory(parent)?;
+        let Some(entry) = dir.find(last).cloned() else {
+            return Ok(false);
+        };
+        if entry.is_dir() && !self.directory(entry.cluster)?.entries.is_empty() {
+            return Err(Error::failed(format!(
+                "“{path}” can not be removed from the boot partition: the folder is not empty"
+            )));
+        }
+        dir.delete(&entry);
+        self.store(&mut dir)?;
+        self.release(entry.cluster)?;
+        self.flush()?;
+        Ok(true)
+    }
+
+    /// All files, with path and size in bytes, sorted by path.
+    pub fn list(&self) -> Result<Vec<(String, u64)>> {
+        let mut files = Vec::new();
+        let mut open = vec![(String::new(), self.geometry.root_cluster)];
+        while let Some((prefix, cluster)) = open.pop() {
+            for entry in self.directory(cluster)?.entries {
+                let path = format!("{prefix}{}", entry.name);
+                match entry.is_dir() {
+                    true => open.push((path + "/", entry.cluster)),
+                    false => files.push((path, u64::from(entry.size))),
+                }
+            }
+        }
+        files.sort();
+        Ok(files)
+    }
+
+    /// Bytes of the clusters that nothing uses.
+    pub fn free_bytes(&self) -> u64 {
+        u64::from(self.table.free()) * self.geometry.cluster_size
+    }
+
+    /// Ends the editing. Nothing is lost without it; it is there to say where editing ends.
+    pub fn finish(mut self) -> Result<()> {
+        self.flush()
+    }
+
+    fn write_inner(&mut self, path: &str, data: &[u8]) -> Result<()> {
+        let parts = name::split(path)?;
+        let Some((last, parents)) = parts.split_last() else {
+            return Err(Error::failed("a file needs a name"));
+        };
+        if data.len() as u64 > MAX_FILE {
+            return Err(
+                Error::failed(format!("a file of {} bytes is too large", data.len()))
+                    .with_hint("FAT holds files of up to 4 GiB - 1 byte"),
+            );
+        }
+        // The folders that are there, and how many parts of the path they cover.
+        let (mut parent, found) = self.descend(parents)?;
+        let dir = self.directory(parent)?;
+        if found == parents.len()
+            && let Some(entry) = dir.find(last).cloned()
+        {
+            return self.replace(dir, entry, data);
+        }
+        self.check_space(&dir, &parts[found..], data.len())?;
+        for folder in &parents[found..] {
+            parent = self.create_dir(parent, folder)?;
+        }
+        let chain = self.allocate(self.geometry.clusters_for(data.len() as u64))?;
+        self.write_chain(&chain, data)?;
+        let entry = Entry::file(
+            last,
+            chain.first().copied().unwrap_or(0),
+            data.len() as u32,
+            self.time,
+        );
+        self.add(parent, entry)?;
+        self.flush()
+    }
+
+    /// Gives an existing file new content, in its own clusters as far as they reach.
+    fn replace(&mut self, mut dir: Directory, mut entry: Entry, data: &[u8]) -> Result<()> {
+        if entry.is_dir() {
+            return Err(Error::failed("there is a folder of that name"));
+        }
+        let mut chain = self.table.chain(entry.cluster)?;
+        let need = self.geometry.clusters_for(data.len() as u64);
+        let more = need.saturating_sub(chain.len());
+        self.check_free(more)?;
+        let surplus = chain.split_off(need.min(chain.len()));
+        self.zero(&surplus)?;
+        self.table.free_chain(&surplus);
+        chain.extend(self.allocate(more)?);
+        self.table.link(&chain);
+        self.write_chain(&chain, data)?;
+        entry.cluster = chain.first().copied().unwrap_or(0);
+        entry.size = data.len() as u32;
+        dir.update(&entry, self.time);
+        self.store(&mut dir)?;
+        self.flush()
+    }
+
+    /// Errors unless there is room for a file of `len` bytes at the path `missing` below `dir`, of
+    /// which nothing is there yet.
+    fn check_space(&self, dir: &Directory, missing: &[&str], len: usize) -> Result<()> {
+        let Some((first, deeper)) = missing.split_first() else {
+            return Ok(());
+        };
+        if !dir.has_slots(first) {
+            return Err(Error::failed(
+                "the folder is full: FAT allows 65,536 slots in one",
+            ));
+        }
+        let mut clusters = self.geometry.clusters_for(len as u64) + dir.growth(first);
+        for name in deeper {
+            let slots = 2 + name::slots(name);
+            clusters += self.geometry.clusters_for((slots * SLOT) as u64);
+        }
+        self.check_free(clusters)
+    }
+
+    fn check_free(&self, clusters: usize) -> Result<()> {
+        if clusters as u64 <= u64::from(self.table.free()) {
+            return Ok(());
+        }
+        let need = clusters as u64 * self.geometry.cluster_size;
+        Err(Error::failed(format!(
+            "the boot partition is full: {need} more bytes are needed, {} are free",
+            self.free_bytes()
+        ))
+        .with_hint("put less on the boot partition, or use a base image with a larger one"))
+    }
+
+    /// Walks down existing folders. Returns the deepest one and how many of `parts` led to it.
+    fn descend(&self, parts: &[&str]) -> Result<(u32, usize)> {
+        let mut cluster = self.geometry.root_cluster;
+        for (depth, part) in parts.iter().enumerate() {
+            match self.directory(cluster)?.find(part) {
+                None => return Ok((cluster, depth)),
+                Some(entry) if entry.is_dir() => cluster = entry.cluster,
+                Some(_) => {
+                    return Err(Error::failed(format!(
+                        "“{part}” is a file, so nothing can be put below it"
+                    )));
+                }
+            }
+        }
+        Ok((cluster, parts.len()))
+    }
+
+    fn find_dir(&self, parts: &[&str]) -> Result<Option<u32>> {
+        let mut cluster = self.geometry.root_cluster;
+        for part in parts {
+            match self.directory(cluster)?.find(part) {
+                Some(entry) if entry.is_dir() => cluster = entry.cluster,
+                _ => return Ok(None),
+            }
+        }
+        Ok(Some(cluster))
+    }
+
+    fn find(&self, parts: &[&str]) -> Result<Option<Entry>> {
+        let Some((last, parents)) = parts.split_last() else {
+            return Ok(None);
+        };
+        match self.find_dir(parents)? {
+            Some(cluster) => Ok(self.directory(cluster)?.find(last).cloned()),
+            None => Ok(None),
+        }
+    }
+
+    /// Reads the folder whose first cluster is `cluster`.
+    fn directory(&self, cluster: u32) -> Result<Directory> {
+        let chain = self.table.chain(cluster)?;
+        let len = chain.len() as u64 * self.geometry.cluster_size;
+        let bytes = self.read_clusters(&chain, len)?;
+        Ok(Directory::parse(
+            chain,
+            bytes,
+            self.geometry.cluster_size as usize,
+        ))
+    }
+
+    fn create_dir(&mut self, parent: u32, name: &str) -> Result<u32> {
+        let chain = self.allocate(1)?;
+        let cluster = chain[0];
+        // To say “the root” in `..` is to say 0, wherever the root directory is.
+        let up = match parent == self.geometry.root_cluster {
+            true => 0,
+            false => parent,
+        };
+        self.write_chain(&chain, &directory::dot_entries(cluster, up, self.time))?;
+        self.add(parent, Entry::folder(name, cluster, self.time))?;
+        Ok(cluster)
+    }
+
+    /// Puts `entry` into the folder at `parent`, which grows when it is full.
+    fn add(&mut self, parent: u32, entry: Entry) -> Result<()> {
+        let mut dir = self.directory(parent)?;
+        let growth = dir.growth(&entry.name);
+        if growth > 0 {
+            let more = self.allocate(growth)?;
+            dir.grow(&more);
+            self.table.link(&dir.chain);
+            self.zero(&more)?;
+        }
+        dir.insert(entry)?;
+        self.store(&mut dir)
+    }
+
+    /// Writes the changed parts of a folder.
+    fn store(&self, dir: &mut Directory) -> Result<()> {
+        let size = self.geometry.cluster_size as usize;
+        for range in dir.take_changes() {
+            let cluster = dir.chain[range.start / size];
+            let at = self.geometry.cluster_offset(cluster) + (range.start % size) as u64;
+            self.window.write_at(at, &dir.bytes[range])?;
+        }
+        Ok(())
+    }
+
+    fn allocate(&mut self, clusters: usize) -> Result<Vec<u32>> {
+        self.check_free(clusters)?;
+        let chain = self.table.allocate(clusters);
+        self.table.link(&chain);
+        Ok(chain)
+    }
+
+    /// Frees the chain that starts at `cluster` (0: none) and zeros its content.
+    fn release(&mut self, cluster: u32) -> Result<()> {
+        let chain = self.table.chain(cluster)?;
+        self.zero(&chain)?;
+        self.table.free_chain(&chain);
+        Ok(())
+    }
+
+    fn read_chain(&self, cluster: u32, len: u64) -> Result<Vec<u8>> {
+        self.read_clusters(&self.table.chain(cluster)?, len)
+    }
+
+    /// Reads the first `len` bytes of `chain`.
+    fn read_clusters(&self, chain: &[u32], len: u64) -> Result<Vec<u8>> {
+        let size = self.geometry.cluster_size;
+        let mut bytes = vec![0; len.min(chain.len() as u64 * size) as usize];
+        let mut done = 0;
+        for (first, count) in runs(chain) {
+            let n = ((count * size) as usize).min(bytes.len() - done);
+            let at = self.geometry.cluster_offset(first);
+            self.window.read_at(at, &mut bytes[done..done + n])?;
+            done += n;
+        }
+        Ok(bytes)
+    }
+
+    /// Writes `data` and zeros up to the end of `chain`.
+    fn write_chain(&self, chain: &[u32], data: &[u8]) -> Result<()> {
+        let size = self.geometry.cluster_size;
+        let mut rest = data;
+        for (first, count) in runs(chain) {
+            let at = self.geometry.cluster_offset(first);
+            let (now, later) = rest.split_at(rest.len().min((count * size) as usize));
+            self.window.write_at(at, now)?;
+            self.zero_bytes(at + now.len() as u64, count * size - now.len() as u64)?;
+            rest = later;
+        }
+        Ok(())
+    }
+
+    fn zero(&self, clusters: &[u32]) -> Result<()> {
+        self.write_chain(clusters, &[])
+    }
+
+    /// Zeros `len` bytes, without touching what is zero already.
+    fn zero_bytes(&self, mut at: u64, mut len: u64) -> Result<()> {
+        let mut buffer = vec![0; BUFFER.min(len as usize)];
+        while len > 0 {
+            let n = len.min(BUFFER as u64) as usize;
+            self.window.read_at(at, &mut buffer[..n])?;
+            if !crate::disk::is_zero(&buffer[..n]) {
+                buffer[..n].fill(0);
+                self.window.write_at(at, &buffer[..n])?;
+            }
+            at += n as u64;
+            len -= n as u64;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.table.flush(&self.window, &self.geometry)
+    }
+}
+
+/// Runs of consecutive clusters in `chain`, as (first cluster, how many).
+fn runs(chain: &[u32]) -> impl Iterator<Item = (u32, u64)> {
+    chain
+        .chunk_by(|a, b| a + 1 == *b)
+        .map(|run| (run[0], run.len() as u64))
+}
+
+/// A damaged file system, and what to do about it.
+fn damaged(why: impl std::fmt::Display) -> Error {
+    Error::failed(format!("the FAT file system is damaged: {why}"))
+        .with_hint("download the base image again, or repair it with fsck.vfat")
+}

@@ -1,0 +1,219 @@
+//! All roles that profiles can name: the built-in ones and those of the project.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use rust_embed::RustEmbed;
+
+use super::files::{Entry, read_folder};
+use super::role::Role;
+use crate::config::{Cluster, Node, Schema};
+use crate::error::{Error, Result, ResultExt};
+
+#[derive(RustEmbed)]
+#[folder = "overlays/"]
+struct BuiltIn;
+
+/// The role that every node has.
+const BASE_ROLE: &str = "base";
+
+/// Roles by name.
+#[derive(Debug, Clone)]
+pub struct Catalog {
+    roles: BTreeMap<String, Role>,
+}
+
+impl Catalog {
+    /// The built-in roles, and those of `<project>/overlays` in their place.
+    pub fn load(project: &Path) -> Result<Self> {
+        let mut roles = BTreeMap::new();
+        for (name, entries) in built_in() {
+            let label = format!("(built-in) overlays/{name}");
+            roles.insert(name.clone(), Role::read(&name, &label, &entries)?);
+        }
+        let folder = project.join("overlays");
+        if folder.is_dir() {
+            for name in role_folders(&folder)? {
+                let path = folder.join(&name);
+                let label = path.display().to_string();
+                let role = Role::read(&name, &label, &read_folder(&path)?)?;
+                roles.insert(name, role);
+            }
+        }
+        let catalog = Self { roles };
+        catalog.check_references()?;
+        Ok(catalog)
+    }
+
+    /// Files of the built-in roles as `(path below overlays/, bytes)`, sorted.
+    pub fn built_in_files() -> Vec<(String, Vec<u8>)> {
+        let files = built_in().into_iter().flat_map(|(role, entries)| {
+            entries
+                .into_iter()
+                .filter_map(move |(path, entry)| match entry {
+                    Entry::Bytes(bytes) => Some((format!("{role}/{path}"), bytes)),
+                    Entry::Link(_) => None,
+                })
+        });
+        files.collect()
+    }
+
+    /// The keys of profiles: the core's and every role's.
+    pub fn schema(&self) -> Result<Schema> {
+        let mut schema = Schema::core();
+        for role in self.roles.values() {
+            for (name, secret) in &role.manifest.secrets {
+                schema.add_secret(name, &secret.help);
+            }
+            if !role.manifest.options.is_empty() {
+                schema.add_table(role.option_table())?;
+            }
+        }
+        Ok(schema)
+    }
+
+    pub fn roles(&self) -> impl Iterator<Item = &Role> {
+        self.roles.values()
+    }
+
+    /// The roles of a node with what they bring along, `base` first, each once.
+    pub fn roles_of(&self, node: &Node) -> Result<Vec<&Role>> {
+        let mut found = Vec::new();
+        for name in std::iter::once(BASE_ROLE).chain(node.roles.iter().map(String::as_str)) {
+            self.collect(name, node, &mut found)?;
+        }
+        Ok(found)
+    }
+
+    fn collect<'a>(&'a self, name: &str, node: &Node, found: &mut Vec<&'a Role>) -> Result<()> {
+        let Some(role) = self.roles.get(name) else {
+            return Err(self.unknown(name, &format!("{}: `roles`", node.origin("roles"))));
+        };
+        if found.iter().any(|r| r.name == name) {
+            return Ok(());
+        }
+        for required in &role.manifest.requires {
+            self.collect(required, node, found)?;
+        }
+        if !found.iter().any(|r| r.name == name) {
+            found.push(role);
+        }
+        Ok(())
+    }
+
+    fn unknown(&self, name: &str, place: &str) -> Error {
+        let names: Vec<&str> = self.roles.keys().map(String::as_str).collect();
+        let error = Error::usage(format!(
+            "{place}: there is no role `{name}`; there are {}",
+            names.join(", ")
+        ));
+        match crate::config::nearest(name, &names) {
+            Some(near) => error.with_hint(format!("did you mean `{near}`?")),
+            None => error,
+        }
+    }
+
+    /// `requires` must name roles that exist and must not run in a circle.
+    fn check_references(&self) -> Result<()> {
+        for role in self.roles.values() {
+            let mut trail = vec![role.name.as_str()];
+            self.check_requires(role, &mut trail)?;
+        }
+        Ok(())
+    }
+
+    fn check_requires<'a>(&'a self, role: &'a Role, trail: &mut Vec<&'a str>) -> Result<()> {
+        for name in &role.manifest.requires {
+            let place = format!("{}/role.toml: `requires`", role.label);
+            let next = self
+                .roles
+                .get(name)
+                .ok_or_else(|| self.unknown(name, &place))?;
+            if trail.contains(&name.as_str()) {
+                return Err(Error::usage(format!(
+                    "{place}: roles require each other in a circle: {} → {name}",
+                    trail.join(" → ")
+                )));
+            }
+            trail.push(name);
+            self.check_requires(next, trail)?;
+            trail.pop();
+        }
+        Ok(())
+    }
+
+    /// Checks the roles of every node: known, without conflicts, with their required options.
+    pub fn check(&self, cluster: &Cluster) -> Result<()> {
+        for node in &cluster.nodes {
+            let roles = self.roles_of(node)?;
+            check_conflicts(node, &roles)?;
+            check_required_options(node, &roles)?;
+        }
+        Ok(())
+    }
+}
+
+fn check_conflicts(node: &Node, roles: &[&Role]) -> Result<()> {
+    for role in roles {
+        for other in &role.manifest.conflicts {
+            if roles.iter().any(|r| r.name == *other) {
+                return Err(Error::usage(format!(
+                    "{}: the roles `{}` and `{other}` can not both be on {}",
+                    node.origin("roles"),
+                    role.name,
+                    node.hostname
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_required_options(node: &Node, roles: &[&Role]) -> Result<()> {
+    for role in roles {
+        for (name, spec) in role.manifest.options.iter().filter(|(_, s)| s.required) {
+            let value = node.options.get(&role.name).and_then(|o| o.get(name));
+            if value.is_none_or(|v| v.is_null() || v.as_str() == Some("")) {
+                return Err(Error::usage(format!(
+                    "{}: the role `{}` wants `{}.{name}`: {}",
+                    node.origin("roles"),
+                    role.name,
+                    role.name,
+                    spec.help
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn built_in() -> BTreeMap<String, BTreeMap<String, Entry>> {
+    let mut roles: BTreeMap<String, BTreeMap<String, Entry>> = BTreeMap::new();
+    for path in BuiltIn::iter() {
+        let Some((role, rest)) = path.split_once('/') else {
+            continue;
+        };
+        if let Some(file) = BuiltIn::get(&path) {
+            let entry = Entry::Bytes(file.data.into_owned());
+            roles
+                .entry(role.to_owned())
+                .or_default()
+                .insert(rest.to_owned(), entry);
+        }
+    }
+    roles
+}
+
+fn role_folders(folder: &Path) -> Result<Vec<String>> {
+    let listing =
+        std::fs::read_dir(folder).context(|| format!("reading folder {}", folder.display()))?;
+    let mut names = Vec::new();
+    for item in listing {
+        let item = item.context(|| format!("reading folder {}", folder.display()))?;
+        if item.path().is_dir() {
+            names.extend(item.file_name().into_string().ok());
+        }
+    }
+    names.sort();
+    Ok(names)
+}

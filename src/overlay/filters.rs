@@ -1,0 +1,92 @@
+//! Filters of the field, for templates.
+
+use md4::{Digest, Md4};
+use minijinja::{Environment, Error, ErrorKind, Value};
+
+use crate::config::Cidr;
+
+/// Adds all filters to `env`.
+pub fn register(env: &mut Environment<'_>) {
+    env.add_filter("yaml", yaml);
+    env.add_filter("toml", toml_value);
+    env.add_filter("systemd", systemd);
+    env.add_filter("shell", shell);
+    env.add_filter("cidr_host", cidr_host);
+    env.add_filter("cidr_netmask", cidr_netmask);
+    env.add_filter("nt_hash", nt_hash);
+    env.add_filter("uuid5", uuid5);
+}
+
+fn invalid(why: impl Into<std::borrow::Cow<'static, str>>) -> Error {
+    Error::new(ErrorKind::InvalidOperation, why)
+}
+
+/// YAML flow text of a scalar or list. JSON is YAML.
+fn yaml(value: Value) -> Result<String, Error> {
+    serde_json::to_string(&value).map_err(|e| invalid(e.to_string()))
+}
+
+fn toml_value(value: Value) -> Result<String, Error> {
+    toml::Value::try_from(&value)
+        .map(|v| v.to_string())
+        .map_err(|e| invalid(e.to_string()))
+}
+
+/// Text for the right-hand side of a unit file: specifiers and quotes lose their meaning.
+fn systemd(text: &str) -> String {
+    text.replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('%', "%%")
+}
+
+/// One quoted word for a POSIX shell.
+fn shell(value: Value) -> String {
+    format!("'{}'", value.to_string().replace('\'', "'\\''"))
+}
+
+fn cidr_host(text: &str, n: u32) -> Result<String, Error> {
+    let cidr: Cidr = text.parse().map_err(|why: String| invalid(why))?;
+    cidr.host(n)
+        .map(|address| address.to_string())
+        .ok_or_else(|| invalid(format!("{text} has no host {n}")))
+}
+
+fn cidr_netmask(text: &str) -> Result<String, Error> {
+    let cidr: Cidr = text.parse().map_err(|why: String| invalid(why))?;
+    Ok(cidr.netmask().to_string())
+}
+
+/// The NT hash of a password: MD4 of its UTF-16LE form ([MS-NLMP] 3.3.1), upper-case hexadecimal as
+/// smbpasswd files have it.
+fn nt_hash(password: &str) -> String {
+    let utf16: Vec<u8> = password.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    Md4::digest(&utf16)
+        .iter()
+        .map(|b| format!("{b:02X}"))
+        .collect()
+}
+
+/// The UUID (version 5, RFC 9562) of a name within imgbuild's own namespace.
+fn uuid5(name: &str) -> String {
+    let namespace = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_URL, b"https://imgbuild/ids");
+    uuid::Uuid::new_v5(&namespace, name.as_bytes()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_answers() {
+        assert_eq!(nt_hash("password"), "8846F7EAEE8FB117AD06BDD830B7586C");
+        assert_eq!(shell(Value::from("it's")), r"'it'\''s'");
+        assert_eq!(
+            yaml(Value::from(vec!["a: b", "c"])).unwrap(),
+            r#"["a: b","c"]"#
+        );
+        assert_eq!(toml_value(Value::from("a\"b")).unwrap(), "'a\"b'");
+        assert_eq!(cidr_host("10.100.0.0/24", 7).unwrap(), "10.100.0.7");
+        assert_eq!(systemd("50% \"x\""), "50%% \\\"x\\\"");
+        assert_eq!(uuid5("a"), uuid5("a"));
+    }
+}

@@ -1,0 +1,15 @@
+//! Roles: overlay folders with files, templates, options, payloads and units. `docs/roles.md`
+//! describes the format for people who write one.
+
+mod catalog;
+mod context;
+mod files;
+mod filters;
+mod role;
+mod template;
+
+pub use catalog::Catalog;
+pub use context::{ClusterContext, USER_ID, node_context};
+pub use files::{FileKind, OverlayFile, Part, clean_path};
+pub use role::{Payload, Role, parse_mode, parse_owner};
+pub use template::{Renderer, SecretMode, check_secrets};

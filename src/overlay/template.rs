@@ -1,0 +1,208 @@
+//! Renders templates, and keeps track of which results hold a secret.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value};
+
+use super::filters;
+use super::role::{Required, Role};
+use crate::config::{Node, Origin};
+use crate::error::{Error, Result};
+use crate::secrets;
+
+/// Whether rendering may see secrets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretMode {
+    /// Resolve them; relative paths start at this folder.
+    Resolve(std::path::PathBuf),
+    /// Put a placeholder in their place.
+    Redact,
+}
+
+/// A rendered text.
+#[derive(Debug, Clone)]
+pub struct Rendered {
+    pub text: String,
+    /// Whether a secret is in it.
+    pub secret: bool,
+}
+
+/// Renders the templates of one role on one node.
+pub struct Renderer {
+    env: Environment<'static>,
+    context: Value,
+    used: Arc<AtomicBool>,
+    failure: Arc<Mutex<Option<Error>>>,
+    place: String,
+}
+
+struct SecretAccess {
+    mode: SecretMode,
+    references: BTreeMap<String, (String, Origin)>,
+    declared: BTreeSet<String>,
+    profile: String,
+    role: String,
+}
+
+impl SecretAccess {
+    fn get(&self, name: &str) -> Result<String> {
+        let wanted_by = format!(
+            "`secrets.{name}` of profile {} for the role {}",
+            self.profile, self.role
+        );
+        if !self.declared.contains(name) {
+            return Err(Error::usage(format!(
+                "the role {} uses the secret `{name}` without declaring it in [secrets] of its role.toml",
+                self.role
+            )));
+        }
+        let Some((reference, origin)) = self.references.get(name) else {
+            return Err(missing(&wanted_by, name));
+        };
+        match &self.mode {
+            SecretMode::Redact => Ok(secrets::REDACTED.to_owned()),
+            SecretMode::Resolve(project) => {
+                secrets::resolve(reference, project, origin, &wanted_by)
+            }
+        }
+    }
+}
+
+fn missing(wanted_by: &str, name: &str) -> Error {
+    Error::usage(format!("{wanted_by} is not set")).with_hint(format!(
+        "say where it is: [secrets] {name} = \"env:NAME\", \"file:PATH\" or \"cmd:COMMAND\""
+    ))
+}
+
+impl Renderer {
+    /// A renderer for `role` on `node`; `context` is what templates see.
+    pub fn new(role: &Role, node: &Node, context: Value, mode: SecretMode) -> Self {
+        let used = Arc::new(AtomicBool::new(false));
+        let failure = Arc::new(Mutex::new(None));
+        let access = SecretAccess {
+            mode,
+            references: node.secrets.clone(),
+            declared: role.manifest.secrets.keys().cloned().collect(),
+            profile: node.profile.clone(),
+            role: role.name.clone(),
+        };
+        let mut env = Environment::new();
+        env.set_undefined_behavior(UndefinedBehavior::Strict);
+        env.set_syntax(syntax());
+        filters::register(&mut env);
+        let names: BTreeSet<String> = access.references.keys().cloned().collect();
+        env.add_function("has_secret", move |name: &str| names.contains(name));
+        let (flag, slot) = (used.clone(), failure.clone());
+        env.add_function("secret", move |name: &str| match access.get(name) {
+            Ok(value) => {
+                flag.store(true, Ordering::SeqCst);
+                Ok(value)
+            }
+            Err(error) => {
+                let message = error.to_string();
+                *slot.lock().unwrap_or_else(|e| e.into_inner()) = Some(error);
+                Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
+            }
+        });
+        Self {
+            env,
+            context,
+            used,
+            failure,
+            place: format!("{}/role.toml", role.label),
+        }
+    }
+
+    /// Renders template text; `name` is how messages call it.
+    pub fn render(&self, name: &str, text: &str) -> Result<Rendered> {
+        self.used.store(false, Ordering::SeqCst);
+        let text = self
+            .env
+            .render_named_str(name, text, &self.context)
+            .map_err(|error| self.explain(name, &error))?;
+        Ok(Rendered {
+            text,
+            secret: self.used.load(Ordering::SeqCst),
+        })
+    }
+
+    /// Renders a string of role.toml, which can not hold a secret.
+    pub fn text(&self, text: &str) -> Result<String> {
+        let rendered = self.render(&self.place, text)?;
+        if rendered.secret {
+            return Err(Error::usage(format!(
+                "{}: `{text}`: secrets can only go into files of the root partition",
+                self.place
+            )));
+        }
+        Ok(rendered.text)
+    }
+
+    /// Evaluates a condition; an absent one holds.
+    pub fn holds(&self, condition: Option<&str>) -> Result<bool> {
+        let Some(condition) = condition else {
+            return Ok(true);
+        };
+        self.env
+            .compile_expression(condition)
+            .and_then(|expression| expression.eval(&self.context))
+            .map(|value| value.is_true())
+            .map_err(|error| {
+                self.explain(&format!("{}: condition `{condition}`", self.place), &error)
+            })
+    }
+
+    /// Whether a secret must be there.
+    pub fn is_required(&self, required: &Required) -> Result<bool> {
+        match required {
+            Required::Always(required) => Ok(*required),
+            Required::When(condition) => self.holds(Some(condition)),
+        }
+    }
+
+    fn explain(&self, name: &str, error: &minijinja::Error) -> Error {
+        let failure = self
+            .failure
+            .lock()
+            .unwrap_or_else(|e| e.into_inner())
+            .take();
+        if let Some(failure) = failure {
+            return failure;
+        }
+        let name = error.name().unwrap_or(name);
+        let place = match error.line() {
+            Some(line) => format!("{name}:{line}"),
+            None => name.to_owned(),
+        };
+        let detail = error.detail().map(|d| format!(": {d}")).unwrap_or_default();
+        Error::usage(format!("{place}: {}{detail}", error.kind()))
+            .with_hint("docs/roles.md lists what a template can use")
+    }
+}
+
+/// Block tags leave no empty lines behind, and files keep their last line end.
+fn syntax() -> SyntaxConfig {
+    SyntaxConfig::builder()
+        .trim_blocks(true)
+        .lstrip_blocks(true)
+        .keep_trailing_newline(true)
+        .build()
+        .unwrap_or_default()
+}
+
+/// Errors when a secret that `role` needs has no place to come from.
+pub fn check_secrets(role: &Role, node: &Node, renderer: &Renderer) -> Result<()> {
+    for (name, secret) in &role.manifest.secrets {
+        if !node.secrets.contains_key(name) && renderer.is_required(&secret.required)? {
+            let wanted_by = format!(
+                "`secrets.{name}` of profile {} for the role {}",
+                node.profile, role.name
+            );
+            return Err(missing(&wanted_by, name));
+        }
+    }
+    Ok(())
+}

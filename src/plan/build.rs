@@ -1,0 +1,387 @@
+//! Makes a plan from a node, its roles and their overlays.
+
+use std::collections::BTreeMap;
+
+use super::identity::identity_edits;
+use super::{Action, Attr, Content, Edit, IdentityPath, PayloadLocation, PayloadRef, Plan, When};
+use crate::config::{Cluster, FirstBoot, Node};
+use crate::error::{Error, Result};
+use crate::overlay::{
+    Catalog, ClusterContext, FileKind, OverlayFile, Part, Payload, Renderer, Role, SecretMode,
+    check_secrets, clean_path, node_context, parse_mode, parse_owner,
+};
+use crate::secrets;
+
+/// What planning is given besides the node.
+#[derive(Debug, Clone)]
+pub struct PlanOptions {
+    /// Folder that relative paths in profiles start at.
+    pub project: std::path::PathBuf,
+    /// Put placeholders in the place of secrets.
+    pub redact: bool,
+}
+
+/// Plans one node of `cluster`.
+pub fn plan_node(
+    cluster: &Cluster,
+    catalog: &Catalog,
+    node: &Node,
+    options: &PlanOptions,
+) -> Result<Plan> {
+    let shared = ClusterContext::new(cluster, catalog)?;
+    let roles = catalog.roles_of(node)?;
+    let ssh_keys = read_ssh_keys(node, options)?;
+    let mut edits = Vec::new();
+    for role in &roles {
+        let context = node_context(cluster, &shared, node, &roles, role, &ssh_keys);
+        let mode = match options.redact {
+            true => SecretMode::Redact,
+            false => SecretMode::Resolve(options.project.clone()),
+        };
+        let renderer = Renderer::new(role, node, context, mode);
+        let planner = RolePlanner {
+            role,
+            node,
+            renderer: &renderer,
+            options,
+        };
+        edits.extend(planner.edits()?);
+    }
+    edits.extend(node_boot_edits(node));
+    let identity = identity_edits(node, &ssh_keys, options)?;
+    edits.extend(identity.edits);
+    refuse_collisions(&edits)?;
+    edits.sort_by(|a, b| order(a).cmp(&order(b)));
+    Ok(Plan {
+        profile: node.profile.clone(),
+        hostname: node.hostname.clone(),
+        identity: match node.first_boot {
+            FirstBoot::Auto => IdentityPath::Auto,
+            FirstBoot::CloudInit => IdentityPath::CloudInit,
+            FirstBoot::Offline => IdentityPath::Offline,
+        },
+        instance_id: identity.instance_id,
+        edits,
+        image_size: node.disk.size,
+        spare: node.disk.spare,
+    })
+}
+
+/// Deletions, then the account, folders, files, links, attributes, lines, units; by path within.
+fn order(edit: &Edit) -> (u8, Part, &str) {
+    let stage = match edit.action {
+        Action::Remove => 0,
+        Action::Account(_) => 1,
+        Action::Directory(_) => 2,
+        Action::Unpack(_) => 3,
+        Action::Write(..) => 4,
+        Action::Symlink(_) => 5,
+        Action::SetAttr(_) => 6,
+        Action::SetLine { .. } | Action::Cmdline { .. } | Action::ConfigTxt(_) => 7,
+        Action::DisableUnit => 8,
+        Action::EnableUnit => 9,
+        Action::MaskUnit => 10,
+    };
+    (stage, edit.part, &edit.path)
+}
+
+/// Two edits that put something at the same path contradict each other.
+fn refuse_collisions(edits: &[Edit]) -> Result<()> {
+    let mut seen: BTreeMap<(Part, &str, When), &str> = BTreeMap::new();
+    for edit in edits {
+        if !matches!(edit.action, Action::Write(..) | Action::Symlink(_)) {
+            continue;
+        }
+        let key = (edit.part, edit.path.as_str(), edit.when);
+        if let Some(other) = seen.insert(key, &edit.origin) {
+            return Err(Error::usage(format!(
+                "the roles `{other}` and `{}` both write {} of the {} partition",
+                edit.origin,
+                edit.path,
+                edit.part.name()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The public keys of the user: `file:PATH` is read, comments and empty lines are left out.
+fn read_ssh_keys(node: &Node, options: &PlanOptions) -> Result<Vec<String>> {
+    let mut keys = Vec::new();
+    for (entry, origin) in &node.user.ssh_keys {
+        let text = match entry.strip_prefix("file:") {
+            None => entry.clone(),
+            Some(path) => {
+                let path = secrets::expand(path, &options.project);
+                std::fs::read_to_string(&path).map_err(|error| {
+                    Error::usage(format!(
+                        "{origin}: `user.ssh_keys`: reading {}: {error}",
+                        path.display()
+                    ))
+                    .with_hint("make a key with `ssh-keygen -t ed25519`, or name another: --set 'user.ssh_keys=[\"file:PATH\"]'")
+                })?
+            }
+        };
+        let lines = text.lines().map(str::trim);
+        for line in lines.filter(|l| !l.is_empty() && !l.starts_with('#')) {
+            check_public_key(line).map_err(|why| {
+                Error::usage(format!("{origin}: `user.ssh_keys`: {entry}: {why}"))
+            })?;
+            keys.push(line.to_owned());
+        }
+    }
+    Ok(keys)
+}
+
+const KEY_TYPES: &[&str] = &["ssh-", "ecdsa-sha2-", "sk-ssh-", "sk-ecdsa-"];
+
+fn check_public_key(line: &str) -> std::result::Result<(), &'static str> {
+    if line.contains("PRIVATE KEY") {
+        return Err("this is a private key; give the public one (.pub)");
+    }
+    let is_key = |word: &str| KEY_TYPES.iter().any(|t| word.starts_with(t));
+    match line.split_whitespace().any(is_key) {
+        true => Ok(()),
+        false => Err("not an OpenSSH public key like `ssh-ed25519 AAAA… name`"),
+    }
+}
+
+/// Additions to config.txt and cmdline.txt that the profile itself makes.
+fn node_boot_edits(node: &Node) -> Vec<Edit> {
+    let mut edits = Vec::new();
+    if !node.boot.config_txt.is_empty() {
+        let action = Action::ConfigTxt(node.boot.config_txt.clone());
+        edits.push(edit(Part::Boot, "/config.txt", "profile", action));
+    }
+    if !node.boot.cmdline.is_empty() {
+        let action = Action::Cmdline {
+            add: node.boot.cmdline.clone(),
+            remove: Vec::new(),
+        };
+        edits.push(edit(Part::Boot, "/cmdline.txt", "profile", action));
+    }
+    edits
+}
+
+pub(super) fn edit(part: Part, path: &str, origin: &str, action: Action) -> Edit {
+    Edit {
+        part,
+        path: path.to_owned(),
+        when: When::Always,
+        origin: origin.to_owned(),
+        action,
+    }
+}
+
+struct RolePlanner<'a> {
+    role: &'a Role,
+    node: &'a Node,
+    renderer: &'a Renderer,
+    options: &'a PlanOptions,
+}
+
+impl RolePlanner<'_> {
+    fn edits(&self) -> Result<Vec<Edit>> {
+        check_secrets(self.role, self.node, self.renderer)?;
+        let mut edits = Vec::new();
+        for file in &self.role.files {
+            edits.extend(self.file(file)?);
+        }
+        for payload in &self.role.manifest.payload {
+            edits.extend(self.payload(payload)?);
+        }
+        self.tables(&mut edits)?;
+        self.boot(&mut edits)?;
+        self.units(&mut edits)?;
+        Ok(edits)
+    }
+
+    fn edit(&self, part: Part, path: &str, action: Action) -> Edit {
+        edit(part, path, &self.role.name, action)
+    }
+
+    /// Whether `[when]` lets `path` be there.
+    fn is_there(&self, path: &str) -> Result<bool> {
+        let condition = self.role.manifest.when.get(path);
+        self.renderer.holds(condition.map(String::as_str))
+    }
+
+    fn attr(&self, path: &str, default_mode: u32) -> Result<Attr> {
+        let manifest = &self.role.manifest;
+        let usage = |why| Error::usage(format!("{}/role.toml: {path}: {why}", self.role.label));
+        let mode = match manifest.modes.get(path) {
+            Some(text) => parse_mode(text).map_err(usage)?,
+            None => default_mode,
+        };
+        let (uid, gid) = match manifest.owners.get(path) {
+            Some(text) => parse_owner(text).map_err(usage)?,
+            None => (0, 0),
+        };
+        Ok(Attr { mode, uid, gid })
+    }
+
+    fn file(&self, file: &OverlayFile) -> Result<Option<Edit>> {
+        if !self.is_there(&file.path)? {
+            return Ok(None);
+        }
+        let (bytes, secret) = match &file.kind {
+            FileKind::Link(target) => {
+                let action = Action::Symlink(target.clone());
+                return Ok(Some(self.edit(file.part, &file.path, action)));
+            }
+            FileKind::Bytes(bytes) => (bytes.clone(), false),
+            FileKind::Template(text) => {
+                let rendered = self.renderer.render(&file.source, text)?;
+                (rendered.text.into_bytes(), rendered.secret)
+            }
+        };
+        let attr = self.attr(&file.path, 0o644)?;
+        if secret {
+            keep_secret(file, attr)?;
+        }
+        let action = Action::Write(Content::Bytes { bytes, secret }, attr);
+        Ok(Some(self.edit(file.part, &file.path, action)))
+    }
+
+    fn payload(&self, payload: &Payload) -> Result<Option<Edit>> {
+        let render = |text: &Option<String>| -> Result<Option<String>> {
+            let text = text.as_deref().map(|t| self.renderer.text(t)).transpose()?;
+            Ok(text.filter(|t| !t.is_empty()))
+        };
+        if !self.renderer.holds(payload.when.as_deref())? {
+            return Ok(None);
+        }
+        let location = match (render(&payload.file)?, render(&payload.url)?) {
+            (Some(file), _) => PayloadLocation::File(secrets::expand(&file, &self.options.project)),
+            (None, Some(url)) => PayloadLocation::Url(url),
+            (None, None) => {
+                return Err(Error::usage(format!(
+                    "{}/role.toml: payload {}: neither `file` nor `url` has a value",
+                    self.role.label, payload.name
+                )));
+            }
+        };
+        let usage = |why| Error::usage(format!("payload {}: {why}", payload.name));
+        let path = clean_path(&self.renderer.text(&payload.path)?).map_err(usage)?;
+        let reference = PayloadRef {
+            name: payload.name.clone(),
+            location,
+            sha256: render(&payload.sha256)?,
+            sums: render(&payload.sums)?,
+            member: render(&payload.member)?,
+            strip: payload.strip,
+            elf: payload.elf.clone(),
+        };
+        let action = match payload.unpack {
+            true => Action::Unpack(reference),
+            false => {
+                let mode = parse_mode(&payload.mode).map_err(usage)?;
+                let attr = self.attr(&path, mode)?;
+                Action::Write(Content::Payload(reference), attr)
+            }
+        };
+        Ok(Some(self.edit(Part::Root, &path, action)))
+    }
+
+    /// [directories], [links], [remove], and modes or owners of what the base has.
+    fn tables(&self, edits: &mut Vec<Edit>) -> Result<()> {
+        let manifest = &self.role.manifest;
+        for (path, mode) in &manifest.directories {
+            if self.is_there(path)? {
+                let mode = parse_mode(mode).map_err(Error::usage)?;
+                let action = Action::Directory(self.attr(path, mode)?);
+                edits.push(self.edit(Part::Root, path, action));
+            }
+        }
+        for (path, target) in &manifest.links {
+            if self.is_there(path)? {
+                let action = Action::Symlink(self.renderer.text(target)?);
+                edits.push(self.edit(Part::Root, path, action));
+            }
+        }
+        for path in &manifest.remove.paths {
+            if self.is_there(path)? {
+                edits.push(self.edit(Part::Root, path, Action::Remove));
+            }
+        }
+        for path in manifest.modes.keys().chain(manifest.owners.keys()) {
+            let brought = edits.iter().any(|e| e.path == *path)
+                || self.role.files.iter().any(|f| f.path == *path);
+            if !brought && manifest.modes.contains_key(path) && self.is_there(path)? {
+                let action = Action::SetAttr(self.attr(path, 0o755)?);
+                edits.push(self.edit(Part::Root, path, action));
+            }
+        }
+        Ok(())
+    }
+
+    fn boot(&self, edits: &mut Vec<Edit>) -> Result<()> {
+        let manifest = &self.role.manifest;
+        let add = self.words(&manifest.cmdline.add)?;
+        let remove = self.words(&manifest.cmdline.remove)?;
+        if !add.is_empty() || !remove.is_empty() {
+            let action = Action::Cmdline { add, remove };
+            edits.push(self.edit(Part::Boot, "/cmdline.txt", action));
+        }
+        let lines: Vec<String> = self
+            .words(&manifest.config_txt.lines)?
+            .iter()
+            .flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>())
+            .filter(|line| !line.is_empty())
+            .collect();
+        if !lines.is_empty() {
+            let action = Action::ConfigTxt(lines);
+            edits.push(self.edit(Part::Boot, "/config.txt", action));
+        }
+        Ok(())
+    }
+
+    /// Rendered texts; those that come out empty are left out.
+    fn words(&self, texts: &[String]) -> Result<Vec<String>> {
+        let mut words = Vec::new();
+        for text in texts {
+            let word = self.renderer.text(text)?.trim().to_owned();
+            if !word.is_empty() {
+                words.push(word);
+            }
+        }
+        Ok(words)
+    }
+
+    fn units(&self, edits: &mut Vec<Edit>) -> Result<()> {
+        let units = &self.role.manifest.units;
+        for (names, action) in [
+            (&units.enable, Action::EnableUnit),
+            (&units.disable, Action::DisableUnit),
+            (&units.mask, Action::MaskUnit),
+        ] {
+            for name in self.words(names)? {
+                if self.is_there(&name)? {
+                    edits.push(self.edit(Part::Root, &name, action.clone()));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A file with a secret lies in the root file system and only its owner can read it.
+fn keep_secret(file: &OverlayFile, attr: Attr) -> Result<()> {
+    if file.part == Part::Boot {
+        return Err(Error::refused(format!(
+            "{}: a secret can not go onto the boot partition, where everybody who holds the card can read it",
+            file.source
+        )));
+    }
+    if attr.mode & 0o077 != 0 {
+        return Err(Error::refused(format!(
+            "{}: {} holds a secret but has mode {:04o}",
+            file.source, file.path, attr.mode
+        ))
+        .with_hint(format!(
+            "[modes] of role.toml: \"{}\" = \"0600\"",
+            file.path
+        )));
+    }
+    Ok(())
+}

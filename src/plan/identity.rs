@@ -1,0 +1,251 @@
+//! Who the node is: host name, account, keys, locale. The account is written into the root file
+//! system everywhere, because its password hash must not lie on the boot partition. The rest goes
+//! through cloud-init's NoCloud seed where the base has cloud-init, and offline where it has not.
+
+use sha2::{Digest, Sha256};
+
+use super::build::{PlanOptions, edit};
+use super::{Account, Action, Attr, Content, Edit, When};
+use crate::config::{Node, Sudo};
+use crate::error::{Error, Result};
+use crate::overlay::{Part, USER_ID};
+use crate::secrets;
+
+const ORIGIN: &str = "identity";
+
+/// The edits, and the instance-id of the seed.
+pub struct Identity {
+    pub edits: Vec<Edit>,
+    pub instance_id: String,
+}
+
+/// Plans the identity of `node`.
+pub fn identity_edits(node: &Node, ssh_keys: &[String], options: &PlanOptions) -> Result<Identity> {
+    let password_hash = password_hash(node, options)?;
+    let user_data = user_data(node, ssh_keys, password_hash.is_some())?;
+    let instance_id = instance_id(&user_data);
+    let mut edits = account_edits(node, password_hash);
+    edits.extend(first_boot_dialog_edits());
+    edits.push(write(
+        "/etc/hostname",
+        &format!("{}\n", node.hostname),
+        0o644,
+    ));
+    if node.ssh.enabled {
+        edits.push(edit(Part::Root, "ssh.service", ORIGIN, Action::EnableUnit));
+    }
+    edits.extend(seed_edits(&user_data, &instance_id));
+    edits.extend(offline_edits(node, ssh_keys));
+    Ok(Identity { edits, instance_id })
+}
+
+fn password_hash(node: &Node, options: &PlanOptions) -> Result<Option<String>> {
+    let Some((reference, origin)) = node.secrets.get("password_hash") else {
+        return Ok(None);
+    };
+    if options.redact {
+        return Ok(Some(secrets::REDACTED.to_owned()));
+    }
+    let wanted_by = format!(
+        "`secrets.password_hash` of profile {} for the account {}",
+        node.profile, node.user.name
+    );
+    let hash = secrets::resolve(reference, &options.project, origin, &wanted_by)?;
+    let fine = (hash.starts_with("$y$") || hash.starts_with("$6$"))
+        && hash.split('$').count() >= 4
+        && hash.bytes().all(|b| b.is_ascii_graphic() && b != b':');
+    match fine {
+        true => Ok(Some(hash)),
+        false => Err(Error::usage(format!(
+            "{origin}: {wanted_by} is not a yescrypt ($y$…) or SHA-512 ($6$…) crypt hash"
+        ))
+        .with_hint("`mkpasswd -m yescrypt` or `openssl passwd -6` make one")),
+    }
+}
+
+fn write(path: &str, text: &str, mode: u32) -> Edit {
+    write_as(path, text, Attr::root(mode))
+}
+
+fn write_as(path: &str, text: &str, attr: Attr) -> Edit {
+    let content = Content::Bytes {
+        bytes: text.as_bytes().to_vec(),
+        secret: false,
+    };
+    edit(Part::Root, path, ORIGIN, Action::Write(content, attr))
+}
+
+fn on(when: When, mut edit: Edit) -> Edit {
+    edit.when = when;
+    edit
+}
+
+fn account_edits(node: &Node, password_hash: Option<String>) -> Vec<Edit> {
+    let user = &node.user;
+    let mut groups = user.groups.clone();
+    if user.sudo == Sudo::None {
+        groups.retain(|g| g != "sudo");
+    }
+    let account = Account {
+        name: user.name.clone(),
+        uid: USER_ID,
+        gid: USER_ID,
+        shell: user.shell.clone(),
+        groups,
+        password_hash,
+    };
+    let mut edits = vec![edit(
+        Part::Root,
+        "/etc/passwd",
+        ORIGIN,
+        Action::Account(account),
+    )];
+    let rule = match user.sudo {
+        Sudo::WithoutPassword => format!("{} ALL=(ALL) NOPASSWD: ALL\n", user.name),
+        Sudo::WithPassword => format!("{} ALL=(ALL:ALL) ALL\n", user.name),
+        Sudo::None => return edits,
+    };
+    edits.push(write("/etc/sudoers.d/010_imgbuild", &rule, 0o440));
+    edits
+}
+
+/// Raspberry Pi OS asks on the console for a user until one is named, which would hold up
+/// multi-user.target for ever.
+fn first_boot_dialog_edits() -> Vec<Edit> {
+    let remove = |path| edit(Part::Root, path, ORIGIN, Action::Remove);
+    vec![
+        remove("/etc/systemd/system/multi-user.target.wants/userconfig.service"),
+        remove("/etc/ssh/sshd_config.d/rename_user.conf"),
+        remove("/etc/sudoers.d/010_pi-nopasswd"),
+        edit(Part::Root, "getty@tty1.service", ORIGIN, Action::EnableUnit),
+    ]
+}
+
+/// cloud-init's view of the node. No secret goes in here: everybody who holds the card can read it.
+fn user_data(node: &Node, ssh_keys: &[String], has_password: bool) -> Result<String> {
+    let locale = &node.locale;
+    let data = serde_json::json!({
+        "hostname": node.hostname,
+        "fqdn": node.fqdn(),
+        "prefer_fqdn_over_hostname": false,
+        "manage_etc_hosts": false,
+        "ssh_pwauth": node.ssh.password_login,
+        "locale": locale.lang,
+        "timezone": locale.timezone,
+        "keyboard": { "layout": locale.keyboard },
+        "users": [{
+            "name": node.user.name,
+            "shell": node.user.shell,
+            "lock_passwd": !has_password,
+            "ssh_authorized_keys": ssh_keys,
+        }],
+    });
+    let keys = [
+        "hostname",
+        "fqdn",
+        "prefer_fqdn_over_hostname",
+        "manage_etc_hosts",
+        "ssh_pwauth",
+        "locale",
+        "timezone",
+        "keyboard",
+        "users",
+    ];
+    let mut text = String::from(
+        "#cloud-config\n# Made by imgbuild. After an edit, change instance-id in meta-data and cmdline.txt alike.\n",
+    );
+    for key in keys {
+        let value = serde_json::to_string(&data[key])
+            .map_err(|e| Error::failed(format!("rendering user-data: {e}")))?;
+        text.push_str(&format!("{key}: {value}\n"));
+    }
+    Ok(text)
+}
+
+/// The same seed has the same id on every machine, another seed another one.
+fn instance_id(user_data: &str) -> String {
+    let digest = Sha256::digest(user_data.as_bytes());
+    let hex: String = digest.iter().take(8).map(|b| format!("{b:02x}")).collect();
+    format!("imgbuild-{hex}")
+}
+
+fn seed_edits(user_data: &str, instance_id: &str) -> Vec<Edit> {
+    let boot_file = |path: &str, text: &str| {
+        let content = Content::Bytes {
+            bytes: text.as_bytes().to_vec(),
+            secret: false,
+        };
+        edit(
+            Part::Boot,
+            path,
+            ORIGIN,
+            Action::Write(content, Attr::root(0o755)),
+        )
+    };
+    let meta_data = format!("dsmode: local\ninstance-id: {instance_id}\n");
+    let datasource = "# Made by imgbuild: the seed lies on the boot partition.\n\
+        datasource_list: [NoCloud, None]\n\
+        datasource: {NoCloud: {seedfrom: \"file:///boot/firmware\"}}\n";
+    let cmdline = Action::Cmdline {
+        add: vec![format!("ds=nocloud;i={instance_id}")],
+        remove: vec!["ds=".to_owned()],
+    };
+    let edits = [
+        boot_file("/user-data", user_data),
+        boot_file("/meta-data", &meta_data),
+        edit(Part::Boot, "/cmdline.txt", ORIGIN, cmdline),
+        write(
+            "/etc/cloud/cloud.cfg.d/99z-imgbuild-seed.cfg",
+            datasource,
+            0o644,
+        ),
+    ];
+    edits.into_iter().map(|e| on(When::CloudInit, e)).collect()
+}
+
+fn offline_edits(node: &Node, ssh_keys: &[String]) -> Vec<Edit> {
+    let locale = &node.locale;
+    let owner = |mode| Attr {
+        mode,
+        uid: USER_ID,
+        gid: USER_ID,
+    };
+    let ssh = format!("/home/{}/.ssh", node.user.name);
+    let keys: String = ssh_keys.iter().map(|k| format!("{k}\n")).collect();
+    let zone = format!("/usr/share/zoneinfo/{}", locale.timezone);
+    let link = |path, target: String| edit(Part::Root, path, ORIGIN, Action::Symlink(target));
+    let line = |path, prefix: &str, line: String| {
+        let action = Action::SetLine {
+            prefix: prefix.to_owned(),
+            line,
+        };
+        edit(Part::Root, path, ORIGIN, action)
+    };
+    let charset = locale.lang.split('.').nth(1).unwrap_or("UTF-8");
+    let generated = format!("{} {charset}", locale.lang);
+    let mut edits = vec![
+        edit(Part::Root, &ssh, ORIGIN, Action::Directory(owner(0o700))),
+        write_as(&format!("{ssh}/authorized_keys"), &keys, owner(0o600)),
+        write(
+            "/etc/default/locale",
+            &format!("LANG={}\n", locale.lang),
+            0o644,
+        ),
+        line("/etc/locale.gen", &generated, generated.clone()),
+        write("/etc/timezone", &format!("{}\n", locale.timezone), 0o644),
+        link("/etc/localtime", zone),
+        line(
+            "/etc/default/keyboard",
+            "XKBLAYOUT=",
+            format!("XKBLAYOUT=\"{}\"", locale.keyboard),
+        ),
+    ];
+    for edit in &mut edits {
+        edit.when = When::Offline;
+    }
+    edits.push(on(
+        When::CloudInitUnused,
+        write("/etc/cloud/cloud-init.disabled", "", 0o644),
+    ));
+    edits
+}
