@@ -73,6 +73,7 @@ pub fn tar_tree(archive: &Path, strip: usize) -> Result<Vec<TreeEntry>> {
     let mut tree = Tree {
         archive,
         entries: BTreeMap::new(),
+        bytes: 0,
     };
     walk(archive, &mut |entry, path| {
         let stripped: PathBuf = path.components().skip(strip).collect();
@@ -87,6 +88,7 @@ pub fn tar_tree(archive: &Path, strip: usize) -> Result<Vec<TreeEntry>> {
 struct Tree<'a> {
     archive: &'a Path,
     entries: BTreeMap<PathBuf, TreeEntry>,
+    bytes: u64,
 }
 
 impl Tree<'_> {
@@ -100,6 +102,10 @@ impl Tree<'_> {
             },
             kind => return Err(refused(self.archive, &path, &format!("is a {kind:?}"))),
         };
+        if let TreeKind::File { content } = &kind {
+            self.bytes += content.len() as u64;
+            check_amount(self.archive, self.entries.len(), self.bytes)?;
+        }
         let mode = mode_of(&kind, entry.header().mode().unwrap_or(0));
         self.add_parents(&path)?;
         if let Some(old) = self.entries.get(&path)
@@ -186,14 +192,7 @@ fn walk(archive: &Path, visit: &mut Visit<'_>) -> Result<()> {
     for (index, entry) in tar.entries().map_err(damaged)?.enumerate() {
         let mut entry = entry.map_err(damaged)?;
         total = total.saturating_add(entry.size());
-        if index >= MAX_ENTRIES || total > MAX_BYTES {
-            return Err(Error::refused(format!(
-                "{} holds more than {MAX_ENTRIES} files or {}",
-                archive.display(),
-                human(MAX_BYTES)
-            ))
-            .with_hint("it is not the payload it claims to be"));
-        }
+        check_amount(archive, index, total)?;
         if entry.header().entry_type().is_pax_global_extensions() {
             continue;
         }
@@ -208,6 +207,18 @@ fn walk(archive: &Path, visit: &mut Visit<'_>) -> Result<()> {
         visit(&mut entry, path)?;
     }
     Ok(())
+}
+
+fn check_amount(archive: &Path, entries: usize, bytes: u64) -> Result<()> {
+    if entries < MAX_ENTRIES && bytes <= MAX_BYTES {
+        return Ok(());
+    }
+    Err(Error::refused(format!(
+        "{} holds more than {MAX_ENTRIES} files or {}",
+        archive.display(),
+        human(MAX_BYTES)
+    ))
+    .with_hint("it is not the payload it claims to be"))
 }
 
 /// `path` without `.`; `None` when it is absolute or has `..`.
@@ -292,5 +303,202 @@ fn missing(archive: &Path, member: &str, names: &[PathBuf]) -> Error {
     match same_name {
         Some(path) => error.with_hint(format!("it does hold `{}`", path.display())),
         None => error.with_hint(format!("it holds {} others", names.len())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+    use std::io::Write;
+
+    type Spec<'a> = (EntryType, &'a str, &'a str, u32);
+
+    const FILE: EntryType = EntryType::Regular;
+
+    /// A tar archive of (type, path, content or link target, mode), not checked in any way.
+    fn tar(entries: &[Spec]) -> Vec<u8> {
+        let mut tar = tar::Builder::new(Vec::new());
+        for (kind, path, content, mode) in entries {
+            let mut header = tar::Header::new_gnu();
+            header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
+            header.set_entry_type(*kind);
+            header.set_mode(*mode);
+            header.set_mtime(1_700_000_000);
+            let body = if is_file(*kind) {
+                content.as_bytes()
+            } else {
+                b""
+            };
+            if body.is_empty() {
+                header.as_old_mut().linkname[..content.len()].copy_from_slice(content.as_bytes());
+            }
+            header.set_size(body.len() as u64);
+            header.set_cksum();
+            tar.append(&header, body).unwrap();
+        }
+        tar.into_inner().unwrap()
+    }
+
+    fn stored(bytes: &[u8]) -> tempfile::NamedTempFile {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(bytes).unwrap();
+        file
+    }
+
+    fn gzipped(bytes: &[u8]) -> Vec<u8> {
+        let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gz.write_all(bytes).unwrap();
+        gz.finish().unwrap()
+    }
+
+    fn tree(entries: &[Spec], strip: usize) -> Result<Vec<TreeEntry>> {
+        tar_tree(stored(&gzipped(&tar(entries))).path(), strip)
+    }
+
+    fn assert_refused(entries: &[Spec], part: &str) {
+        let error = tree(entries, 0).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
+        assert!(
+            error.to_string().contains(part),
+            "`{part}` is not in: {error}"
+        );
+        assert!(error.hint().is_some());
+    }
+
+    const TAILSCALE: [Spec; 5] = [
+        (EntryType::Directory, "ts_arm64/", "", 0o2775),
+        (FILE, "ts_arm64/tailscaled", "daemon", 0o4755),
+        (
+            FILE,
+            "./ts_arm64/systemd/tailscaled.service",
+            "[Unit]",
+            0o600,
+        ),
+        (
+            EntryType::Symlink,
+            "ts_arm64/systemd/link",
+            "../tailscaled",
+            0o777,
+        ),
+        (
+            EntryType::Link,
+            "ts_arm64/again",
+            "ts_arm64/tailscaled",
+            0o755,
+        ),
+    ];
+
+    #[test]
+    fn a_tree_is_sorted_and_plain() {
+        let entries = tree(&TAILSCALE, 1).unwrap();
+        let shown: Vec<_> = entries
+            .iter()
+            .map(|e| (e.path.to_str().unwrap(), e.mode))
+            .collect();
+        let expected = [
+            ("again", 0o755),
+            ("systemd", 0o755),
+            ("systemd/link", 0o777),
+            ("systemd/tailscaled.service", 0o644),
+            ("tailscaled", 0o755),
+        ];
+        assert_eq!(shown, expected);
+        let content = b"daemon".to_vec();
+        assert_eq!(entries[0].kind, TreeKind::File { content });
+        let target = PathBuf::from("../tailscaled");
+        assert_eq!(entries[2].kind, TreeKind::Symlink { target });
+    }
+
+    #[test]
+    fn one_member_is_read_from_any_compression() {
+        let plain = tar(&TAILSCALE);
+        let zstd = zstd::encode_all(&plain[..], 1).unwrap();
+        for bytes in [gzipped(&plain), zstd, plain] {
+            let file = stored(&bytes);
+            assert_eq!(
+                tar_member(file.path(), "ts_arm64/tailscaled").unwrap(),
+                b"daemon"
+            );
+            assert_eq!(
+                tar_member(file.path(), "./ts_arm64/systemd/tailscaled.service").unwrap(),
+                b"[Unit]"
+            );
+        }
+    }
+
+    #[test]
+    fn a_missing_member_names_one_of_the_same_name() {
+        let file = stored(&tar(&TAILSCALE));
+        let error = tar_member(file.path(), "ts_amd64/tailscaled").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Failed);
+        assert!(
+            error.to_string().contains("`ts_amd64/tailscaled`"),
+            "{error}"
+        );
+        assert!(error.hint().unwrap().contains("`ts_arm64/tailscaled`"));
+        let error = tar_member(file.path(), "../x").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Usage);
+        let error = tar_member(file.path(), "ts_arm64/systemd/link").unwrap_err();
+        assert!(error.to_string().contains("is a Symlink"), "{error}");
+    }
+
+    #[test]
+    fn paths_and_links_that_leave_the_tree_are_refused() {
+        assert_refused(
+            &[(FILE, "/etc/passwd", "x", 0o644)],
+            "`/etc/passwd` would be written outside",
+        );
+        assert_refused(
+            &[(FILE, "a/../../x", "x", 0o644)],
+            "`a/../../x` would be written outside",
+        );
+        let link = |path, target| [(EntryType::Symlink, path, target, 0o777)];
+        assert_refused(&link("a/l", "../../x"), "link to ../../x, outside");
+        assert_refused(&link("l", "/etc/shadow"), "link to /etc/shadow, outside");
+        assert_refused(&link("l", ""), "link to nothing");
+        assert_refused(&[(EntryType::Link, "l", "../x", 0)], "hard link to ../x");
+        assert_refused(
+            &[(EntryType::Link, "l", "later", 0), (FILE, "later", "x", 0)],
+            "no file before it",
+        );
+    }
+
+    #[test]
+    fn stripping_does_not_let_links_leave() {
+        let entries: [Spec; 1] = [(EntryType::Symlink, "top/l", "../other", 0o777)];
+        assert!(tree(&entries, 0).is_ok());
+        let error = tree(&entries, 1).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused);
+    }
+
+    #[test]
+    fn nothing_is_written_through_a_link() {
+        let below: [Spec; 3] = [
+            (EntryType::Directory, "real", "", 0o755),
+            (EntryType::Symlink, "l", "real", 0o777),
+            (FILE, "l/x", "x", 0o644),
+        ];
+        assert_refused(&below, "below something that is not a folder");
+        let twice: [Spec; 2] = [(FILE, "d/x", "x", 0o644), (FILE, "d", "x", 0o644)];
+        assert_refused(&twice, "both a folder and something else");
+    }
+
+    #[test]
+    fn devices_are_refused() {
+        for kind in [EntryType::Char, EntryType::Block, EntryType::Fifo] {
+            assert_refused(&[(kind, "dev/x", "", 0o600)], "`dev/x` is a");
+        }
+    }
+
+    #[test]
+    fn what_is_no_whole_archive_says_so() {
+        let whole = gzipped(&tar(&TAILSCALE));
+        let file = stored(&whole[..whole.len() / 2]);
+        let error = tar_tree(file.path(), 0).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Failed);
+        assert!(error.to_string().contains("truncated, damaged"), "{error}");
+        let file = stored(&[b'x'; 2000]);
+        assert!(tar_tree(file.path(), 0).is_err());
     }
 }

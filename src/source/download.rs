@@ -249,9 +249,10 @@ fn accept(response: &Response, wanted: &Wanted, part: &mut Part) -> Result<Optio
     };
     check_size(wanted, total)?;
     check_space(wanted, part, total)?;
+    let validator = validator(headers).or(part.record.validator.take());
     part.remember(PartRecord {
         url: wanted.url.to_owned(),
-        validator: validator(headers),
+        validator,
         total: total.or(wanted.size),
     })?;
     Ok(total.or(wanted.size))

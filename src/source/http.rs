@@ -18,8 +18,8 @@ const USER_AGENT: &str = concat!(
     ")"
 );
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
-const STALL_TIMEOUT: Duration = Duration::from_secs(60);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+const STALL_TIMEOUT: Duration = Duration::from_secs(20);
 const MAX_ATTEMPTS: u32 = 5;
 const MAX_PAUSE: Duration = Duration::from_secs(60);
 const PAUSE_STEP: Duration = Duration::from_millis(100);
