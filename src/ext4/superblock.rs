@@ -236,6 +236,10 @@ impl Superblock {
         self.compat() & compat::HAS_JOURNAL != 0
     }
 
+    pub(super) fn has_xattrs(&self) -> bool {
+        self.compat() & compat::EXT_ATTR != 0
+    }
+
     pub(super) fn has_resize_inode(&self) -> bool {
         self.compat() & compat::RESIZE_INODE != 0
     }
