@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use ext4_support::{
-    Disk, FLAVOURS, Flavour, Image, TIME, debugfs, flavour_named, fsck, pattern, tool,
+    Disk, FLAVOURS, Flavour, Image, TIME, debugfs, flavour_named, fsck, fsck_but_for, pattern, tool,
 };
 use imgbuild::error::ErrorKind;
 use imgbuild::ext4::{Attr, Ext4, FileKind, grow, max_len};
@@ -790,6 +790,7 @@ fn full_is_said_and_room_made_is_used() {
     assert!(failed > 0);
     let expected = edit.finish();
     let saved = disk.save(&image);
-    fsck(&saved);
+    // Extent blocks split in two stay half full; e2fsck would pack them, the kernel would not.
+    fsck_but_for(&saved, Some("could be narrower.  Optimize? no"));
     compare(&saved, &expected);
 }

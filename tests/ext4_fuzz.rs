@@ -58,6 +58,15 @@ impl ReadAt for Bytes {
     }
 }
 
+/// From where on there is damage.
+#[derive(Clone, Copy, PartialEq)]
+enum Depth {
+    /// Everywhere.
+    All,
+    /// From the first inode table on: the preflight lets these pass.
+    Inodes,
+}
+
 /// A file system to damage, and where its metadata is.
 struct Target {
     bytes: Arc<Vec<u8>>,
@@ -66,7 +75,7 @@ struct Target {
 }
 
 impl Target {
-    fn new(flavour: Flavour, with_superblock: bool) -> Self {
+    fn new(flavour: Flavour, depth: Depth) -> Self {
         let image = Image::populated(flavour, 24, 400);
         let bytes = std::fs::read(&image.path).unwrap();
         let block_size = 1024 << bytes[1024 + 0x18];
@@ -183,8 +192,8 @@ fn cases(usual: u32) -> u32 {
     }
 }
 
-fn fuzz(flavour: &str, with_superblock: bool, usual: u32) {
-    let target = Target::new(flavour_named(flavour), with_superblock);
+fn fuzz(flavour: &str, depth: Depth, usual: u32) {
+    let target = Target::new(flavour_named(flavour), depth);
     let config = Config {
         cases: cases(usual),
         failure_persistence: None,
@@ -197,7 +206,7 @@ fn fuzz(flavour: &str, with_superblock: bool, usual: u32) {
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed);
     let slowest = RefCell::new(std::time::Duration::ZERO);
     TestRunner::new_with_rng(config, rng)
-        .run(&flips(40), |flips| {
+        .run(&flips(if depth == Depth::All { 8 } else { 30 }), |flips| {
             let begun = std::time::Instant::now();
             try_everything(&target.damaged(&flips));
             let took = begun.elapsed();
@@ -212,21 +221,23 @@ fn fuzz(flavour: &str, with_superblock: bool, usual: u32) {
 
 #[test]
 fn damage_with_checksums() {
-    fuzz("trixie", true, 60);
-    fuzz("gdtcsum", true, 60);
+    fuzz("trixie", Depth::All, 60);
+    fuzz("gdtcsum", Depth::All, 60);
 }
 
 /// Without checksums damage gets deeper.
 #[test]
 fn damage_without_checksums() {
-    fuzz("old", true, 60);
-    fuzz("plain", true, 60);
+    fuzz("old", Depth::All, 60);
+    fuzz("plain", Depth::All, 60);
 }
 
-/// With the superblock and descriptors whole it gets deeper still.
+/// With superblock, descriptors and bitmaps whole it gets deeper still.
 #[test]
-fn damage_beyond_the_superblock() {
-    fuzz("old", false, 60);
-    fuzz("plain", false, 60);
-    fuzz("genimg", false, 30);
+fn damage_beyond_the_preflight() {
+    fuzz("old", Depth::Inodes, 150);
+    fuzz("plain", Depth::Inodes, 150);
+    fuzz("2kold", Depth::Inodes, 100);
+    fuzz("genimg", Depth::Inodes, 50);
+    fuzz("1k", Depth::Inodes, 50);
 }

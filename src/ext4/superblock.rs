@@ -187,7 +187,8 @@ impl Superblock {
                 "the journal of the ext4 file system is not its own inode 8 (inode {}, device {:#x})",
                 self.journal_inode(),
                 self.u32(0xE4)
-            )));
+            ))
+            .with_hint("use a base image whose root file system has its journal inside"));
         }
         Ok(())
     }
