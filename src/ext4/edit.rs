@@ -2,6 +2,7 @@
 
 use std::io::Read;
 
+use super::checksum::Checksums;
 use super::engine::{Engine, Failure, kind_of};
 use super::path::{self, Node, Place};
 use super::preflight;
@@ -105,6 +106,7 @@ impl Ext4 {
     /// as modification time when an entry changes.
     pub fn open(window: Window, time: i64) -> Result<Self> {
         let sb = preflight::check(&window)?.sb;
+        refuse_engine_gaps(&sb)?;
         let engine = Engine::mount(&window, &sb, time)?;
         Ok(Self {
             window,
@@ -372,6 +374,9 @@ impl Ext4 {
         let Some(real) = node.real_path() else {
             return Err(fail(WHAT, path, "its real path is not UTF-8"));
         };
+        if !Superblock::read(&self.window)?.has_xattrs() {
+            return Err(fail(WHAT, path, "the file system is made without ext_attr"));
+        }
         self.change(WHAT, path, |fs| fs.apply_setxattr(&real, name, value))
     }
 
@@ -500,6 +505,18 @@ impl Ext4 {
             .change(change)
             .map_err(|failure: Failure| self.engine.explain(failure, what, path))
     }
+}
+
+/// The engine looks for the checksum of an extent block in its last four bytes. With blocks of
+/// 2 KiB it is in the four before: 12 bytes of header and 169 entries of 12 end there.
+fn refuse_engine_gaps(sb: &Superblock) -> Result<()> {
+    if sb.block_size() == 2048 && matches!(sb.checksums(), Checksums::All { .. }) {
+        return Err(Error::refused(
+            "imgbuild can not edit ext4 file systems with both metadata_csum and blocks of 2 KiB",
+        )
+        .with_hint("use a base image with blocks of 4 KiB, as Raspberry Pi OS has"));
+    }
+    Ok(())
 }
 
 fn stat_of(node: &Node) -> Stat {

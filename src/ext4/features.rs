@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 /// `s_feature_compat`.
 pub(super) mod compat {
     pub const HAS_JOURNAL: u32 = 0x4;
+    pub const EXT_ATTR: u32 = 0x8;
     pub const RESIZE_INODE: u32 = 0x10;
 }
 

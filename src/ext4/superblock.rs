@@ -187,7 +187,8 @@ impl Superblock {
                 "the journal of the ext4 file system is not its own inode 8 (inode {}, device {:#x})",
                 self.journal_inode(),
                 self.u32(0xE4)
-            )));
+            ))
+            .with_hint("use a base image whose root file system has its journal inside"));
         }
         Ok(())
     }
@@ -234,6 +235,10 @@ impl Superblock {
 
     pub(super) fn has_journal(&self) -> bool {
         self.compat() & compat::HAS_JOURNAL != 0
+    }
+
+    pub(super) fn has_xattrs(&self) -> bool {
+        self.compat() & compat::EXT_ATTR != 0
     }
 
     pub(super) fn has_resize_inode(&self) -> bool {
