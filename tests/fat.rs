@@ -44,10 +44,26 @@ impl Image {
     fn new(mib: u64, sectors_per_cluster: u32) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("boot.img");
-        std::fs::File::create(&path).unwrap().set_len(mib * MIB).unwrap();
+        std::fs::File::create(&path)
+            .unwrap()
+            .set_len(mib * MIB)
+            .unwrap();
         let image = Self { dir, path };
         let spc = sectors_per_cluster.to_string();
-        ok("mkfs.vfat", &["-n", "bootfs", "-F", "32", "-s", &spc, "-i", "1234abcd", image.name()]);
+        ok(
+            "mkfs.vfat",
+            &[
+                "-n",
+                "bootfs",
+                "-F",
+                "32",
+                "-s",
+                &spc,
+                "-i",
+                "1234abcd",
+                image.name(),
+            ],
+        );
         image
     }
 
@@ -59,12 +75,31 @@ impl Image {
     fn mcopy(&self, to: &str, data: &[u8]) {
         let from = self.dir.path().join("from");
         std::fs::write(&from, data).unwrap();
-        ok("mcopy", &["-o", "-i", self.name(), from.to_str().unwrap(), &format!("::{to}")]);
+        ok(
+            "mcopy",
+            &[
+                "-o",
+                "-i",
+                self.name(),
+                from.to_str().unwrap(),
+                &format!("::{to}"),
+            ],
+        );
     }
 
     fn mtype(&self, path: &str) -> Vec<u8> {
         let to = self.dir.path().join("to");
-        ok("mcopy", &["-n", "-o", "-i", self.name(), &format!("::{path}"), to.to_str().unwrap()]);
+        ok(
+            "mcopy",
+            &[
+                "-n",
+                "-o",
+                "-i",
+                self.name(),
+                &format!("::{path}"),
+                to.to_str().unwrap(),
+            ],
+        );
         std::fs::read(to).unwrap()
     }
 
@@ -89,7 +124,11 @@ impl Image {
 
     /// All files as the fatfs crate reads them.
     fn files(&self) -> BTreeMap<String, Vec<u8>> {
-        let file = std::fs::File::options().read(true).write(true).open(&self.path).unwrap();
+        let file = std::fs::File::options()
+            .read(true)
+            .write(true)
+            .open(&self.path)
+            .unwrap();
         let fs = fatfs::FileSystem::new(file, fatfs::FsOptions::new()).unwrap();
         let mut files = BTreeMap::new();
         walk(fs.root_dir(), "", &mut files);
@@ -155,7 +194,10 @@ fn edits_what_mkfs_and_mtools_made() {
         let long = "a file name that is as long as it takes to need several slots.conf";
         image.edit(|fat| {
             assert_eq!(fat.read("KERNEL8.img").unwrap().unwrap(), kernel);
-            assert_eq!(fat.read("/overlays/readme").unwrap().unwrap(), pattern(5000, 2));
+            assert_eq!(
+                fat.read("/overlays/readme").unwrap().unwrap(),
+                pattern(5000, 2)
+            );
             assert_eq!(fat.read("nothing").unwrap(), None);
             assert_eq!(fat.read("overlays").unwrap(), None);
             fat.write_file("config.txt", &pattern(10_001, 3)).unwrap();
@@ -167,7 +209,12 @@ fn edits_what_mkfs_and_mtools_made() {
             fat.write_file("a/b/c/d/e/f/g/deep.txt", b"deep").unwrap();
             assert!(fat.remove("overlays/README").unwrap());
             assert!(!fat.remove("overlays/README").unwrap());
-            assert!(fat.remove("a").unwrap_err().to_string().contains("not empty"));
+            assert!(
+                fat.remove("a")
+                    .unwrap_err()
+                    .to_string()
+                    .contains("not empty")
+            );
             assert!(fat.remove("overlays").unwrap());
         });
         image.fsck();
@@ -177,19 +224,34 @@ fn edits_what_mkfs_and_mtools_made() {
         assert_eq!(image.mtype("a/b/c/d/e/f/g/deep.txt"), b"deep");
         assert_eq!(image.mtype("kernel8.img"), kernel);
         let listing = ok("mdir", &["-i", image.name(), "-a", "::"]);
-        assert!(listing.contains("2026-04-13  12:34") && listing.contains(long), "{listing}");
+        assert!(
+            listing.contains("2026-04-13  12:34") && listing.contains(long),
+            "{listing}"
+        );
         assert!(listing.contains("Volume in drive : is bootfs"), "{listing}");
         assert!(listing.contains("1234-ABCD"), "{listing}");
 
         let listed = open(&image.disk()).unwrap().list().unwrap();
         let names: Vec<_> = listed.iter().map(|(path, _)| path.as_str()).collect();
-        let mut expected =
-            ["CMDLINE.TXT", long, "a/b/c/d/e/f/g/deep.txt", "config.txt", "empty", "grüße/日本/🍓.txt", "kernel8.img", "user-data"];
+        let mut expected = [
+            "CMDLINE.TXT",
+            long,
+            "a/b/c/d/e/f/g/deep.txt",
+            "config.txt",
+            "empty",
+            "grüße/日本/🍓.txt",
+            "kernel8.img",
+            "user-data",
+        ];
         expected.sort();
         assert_eq!(names, expected);
         let files = image.files();
         assert_eq!(files.keys().collect::<Vec<_>>(), names);
-        assert!(listed.iter().all(|(path, size)| files[path].len() as u64 == *size));
+        assert!(
+            listed
+                .iter()
+                .all(|(path, size)| files[path].len() as u64 == *size)
+        );
     }
 }
 
@@ -201,8 +263,10 @@ fn many_files_make_folders_grow() {
         // Clusters that held something are used next: by folders that grow, and by short files.
         fat.remove("stale").unwrap();
         for i in 0..150 {
-            fat.write_file(&format!("file number {i}.text"), format!("{i}").as_bytes()).unwrap();
-            fat.write_file(&format!("sub/file number {i}.text"), b"").unwrap();
+            fat.write_file(&format!("file number {i}.text"), format!("{i}").as_bytes())
+                .unwrap();
+            fat.write_file(&format!("sub/file number {i}.text"), b"")
+                .unwrap();
         }
         for i in (0..150).step_by(3) {
             fat.remove(&format!("sub/file number {i}.text")).unwrap();
@@ -242,8 +306,10 @@ fn the_same_edits_give_the_same_bytes() {
     let pages = || {
         let disk = image.disk();
         let mut fat = open(&disk).unwrap();
-        fat.write_file("x/one two three.txt", &pattern(7000, 1)).unwrap();
-        fat.write_file("x/one two four.txt", &pattern(100, 2)).unwrap();
+        fat.write_file("x/one two three.txt", &pattern(7000, 1))
+            .unwrap();
+        fat.write_file("x/one two four.txt", &pattern(100, 2))
+            .unwrap();
         fat.remove("x/one two three.txt").unwrap();
         fat.finish().unwrap();
         let dirty = disk.settle().unwrap();
@@ -270,13 +336,19 @@ fn a_full_partition_says_so_and_stays_sound() {
     image.edit(|fat| {
         let mut i = 0;
         while fat.free_bytes() > 3 * MIB {
-            fat.write_file(&format!("fill {i}"), &pattern(3_000_000, i)).unwrap();
+            fat.write_file(&format!("fill {i}"), &pattern(3_000_000, i))
+                .unwrap();
             i += 1;
         }
         let rest = fat.free_bytes();
-        let error = fat.write_file("new folder/too large", &vec![1; rest as usize]).unwrap_err();
+        let error = fat
+            .write_file("new folder/too large", &vec![1; rest as usize])
+            .unwrap_err();
         let text: Vec<_> = error.chain().map(|e| e.to_string()).collect();
-        assert!(text[1].contains("is full") && text[1].contains(&format!("{rest} are free")), "{text:?}");
+        assert!(
+            text[1].contains("is full") && text[1].contains(&format!("{rest} are free")),
+            "{text:?}"
+        );
         assert!(error.hint().is_some());
         assert_eq!(fat.free_bytes(), rest);
         assert_eq!(fat.read("new folder/too large").unwrap(), None);
@@ -294,11 +366,18 @@ fn a_full_partition_says_so_and_stays_sound() {
 fn refuses_what_is_no_fat32() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("fat16.img");
-    std::fs::File::create(&path).unwrap().set_len(32 * MIB).unwrap();
+    std::fs::File::create(&path)
+        .unwrap()
+        .set_len(32 * MIB)
+        .unwrap();
     ok("mkfs.vfat", &["-F", "16", path.to_str().unwrap()]);
     let disk = Arc::new(CowDisk::new(Arc::new(RawFile::open(&path).unwrap())));
     let error = open(&disk).err().unwrap();
-    assert!(error.chain().any(|e| e.to_string().contains("FAT12 or FAT16")));
+    assert!(
+        error
+            .chain()
+            .any(|e| e.to_string().contains("FAT12 or FAT16"))
+    );
     assert!(error.hint().is_some());
 }
 
@@ -331,28 +410,58 @@ fn damage_is_seen_and_named() {
     let (fat1, fat_len, data, _) = offsets(&image.disk());
     let both = |disk: &CowDisk, cluster: u64, value: u32| {
         for at in [fat1, fat1 + fat_len] {
-            disk.write_at(at + cluster * 4, &value.to_le_bytes()).unwrap();
+            disk.write_at(at + cluster * 4, &value.to_le_bytes())
+                .unwrap();
         }
     };
     let text = damage(&image, |d| d.write_at(fat1 + 20, &[9]).unwrap());
-    assert!(text.contains("copies of its table differ at cluster 5"), "{text}");
-    let text = damage(&image, |d| d.write_at(fat1 + fat_len + 400 * 4, &[9]).unwrap());
+    assert!(
+        text.contains("copies of its table differ at cluster 5"),
+        "{text}"
+    );
+    let text = damage(&image, |d| {
+        d.write_at(fat1 + fat_len + 400 * 4, &[9]).unwrap()
+    });
     assert!(text.contains("differ at cluster 400"), "{text}");
     let text = damage(&image, |d| both(d, 6, 3));
-    assert!(text.contains("“/A” shares cluster 3 with another file, or loops"), "{text}");
+    assert!(
+        text.contains("“/A” shares cluster 3 with another file, or loops"),
+        "{text}"
+    );
     let text = damage(&image, |d| both(d, 10, 6));
     assert!(text.contains("“/B” shares cluster 6"), "{text}");
     let text = damage(&image, |d| both(d, 4, 0));
-    assert!(text.contains("“/A” leads to cluster 4, which is free"), "{text}");
+    assert!(
+        text.contains("“/A” leads to cluster 4, which is free"),
+        "{text}"
+    );
     let text = damage(&image, |d| both(d, 4, 0x0fff_fff0));
     assert!(text.contains("“/A” leads to cluster 4"), "{text}");
     let text = damage(&image, |d| both(d, 4, 0x0fff_ffff));
-    assert!(text.contains("“/A” has 2000 bytes but 2 clusters instead of 4"), "{text}");
-    let text = damage(&image, |d| d.write_at(data + 32 + 28, &[0, 0, 0, 1]).unwrap());
+    assert!(
+        text.contains("“/A” has 2000 bytes but 2 clusters instead of 4"),
+        "{text}"
+    );
+    let text = damage(&image, |d| {
+        d.write_at(data + 32 + 28, &[0, 0, 0, 1]).unwrap()
+    });
     assert!(text.contains("“/A” has"), "{text}");
     let text = damage(&image, |d| d.write_at(512, b"XXXX").unwrap());
     assert!(text.contains("FSInfo"), "{text}");
-    for (at, junk) in [(11, [0, 3].as_slice()), (13, &[3]), (13, &[0]), (16, &[0]), (16, &[9]), (14, &[0, 0]), (32, &[255; 4]), (36, &[0; 4]), (36, &[255; 4]), (44, &[0; 4]), (48, &[0, 0]), (510, &[0])] {
+    for (at, junk) in [
+        (11, [0, 3].as_slice()),
+        (13, &[3]),
+        (13, &[0]),
+        (16, &[0]),
+        (16, &[9]),
+        (14, &[0, 0]),
+        (32, &[255; 4]),
+        (36, &[0; 4]),
+        (36, &[255; 4]),
+        (44, &[0; 4]),
+        (48, &[0, 0]),
+        (510, &[0]),
+    ] {
         damage(&image, |d| d.write_at(at, junk).unwrap());
     }
 }

@@ -58,9 +58,15 @@ fn tool(program: &str, args: &[&str], input: &str) -> Option<String> {
             return None;
         }
     };
-    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(input.as_bytes())
+        .unwrap();
     let out = child.wait_with_output().unwrap();
-    let text = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
+    let text =
+        String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
     assert!(out.status.success(), "{program} {args:?}: {text}");
     Some(text)
 }
@@ -95,7 +101,12 @@ fn message(image: Vec<u8>) -> String {
 #[test]
 fn reads_an_mbr() {
     let table = partition_table::read(&Bytes(mbr_image())).unwrap();
-    assert_eq!(table.kind, TableKind::Mbr { disk_id: 0x9abc_def0 });
+    assert_eq!(
+        table.kind,
+        TableKind::Mbr {
+            disk_id: 0x9abc_def0
+        }
+    );
     assert_eq!(table.boot.partuuid, "9abcdef0-01");
     assert_eq!(table.root.partuuid, "9abcdef0-02");
     assert_eq!(table.boot.range(), 8 * MIB..16 * MIB);
@@ -132,7 +143,10 @@ fn grows_an_mbr_and_nothing_else() {
     disk.read_at(0, &mut sector).unwrap();
     let before = mbr_image();
     assert_eq!(sector[..446 + 16 + 5], before[..446 + 16 + 5]);
-    assert_eq!(sector[446 + 16 + 8..446 + 16 + 12], before[446 + 16 + 8..446 + 16 + 12]);
+    assert_eq!(
+        sector[446 + 16 + 8..446 + 16 + 12],
+        before[446 + 16 + 8..446 + 16 + 12]
+    );
     assert_eq!(sector[446 + 32..], before[446 + 32..512]);
     assert_eq!(disk.settle().unwrap(), [0]);
 }
@@ -142,7 +156,11 @@ fn refuses_growth_that_can_not_be() {
     let image = mbr_image();
     let d = disk(image.clone());
     let table = partition_table::read(&d).unwrap();
-    let grow = |len| partition_table::grow_root(&d, &table, len).unwrap_err().to_string();
+    let grow = |len| {
+        partition_table::grow_root(&d, &table, len)
+            .unwrap_err()
+            .to_string()
+    };
     assert!(grow(15 * MIB).contains("only grows"));
     assert!(grow(16 * MIB + 1).contains("only grows"));
     assert!(grow(u64::MAX - 511).contains("too large"));
@@ -190,7 +208,8 @@ fn blank(dir: &Path, len: u64) -> String {
 fn sfdisk_agrees_on_a_grown_mbr() {
     let dir = tempfile::tempdir().unwrap();
     let base = blank(dir.path(), 32 * MIB);
-    let script = "label: dos\nlabel-id: 0x0a1b2c3d\nstart=16384,size=16384,type=c\nstart=32768,type=83\n";
+    let script =
+        "label: dos\nlabel-id: 0x0a1b2c3d\nstart=16384,size=16384,type=c\nstart=32768,type=83\n";
     if tool("sfdisk", &[&base], script).is_none() {
         return;
     }
@@ -203,7 +222,13 @@ fn sfdisk_agrees_on_a_grown_mbr() {
         assert!(verify.contains("No errors detected"), "{verify}");
         let dump = tool("sfdisk", &["--dump", &grown], "").unwrap();
         assert!(dump.contains("label-id: 0x0a1b2c3d"), "{dump}");
-        assert!(dump.contains(&format!("start=       32768, size={:>12}, type=83", len / 512)), "{dump}");
+        assert!(
+            dump.contains(&format!(
+                "start=       32768, size={:>12}, type=83",
+                len / 512
+            )),
+            "{dump}"
+        );
         // A table that sfdisk makes of this dump has the same bytes: CHS values too.
         let other = dir.path().join("other.img");
         let file = std::fs::File::create(&other).unwrap();
@@ -211,7 +236,10 @@ fn sfdisk_agrees_on_a_grown_mbr() {
         tool("sfdisk", &["-q", other.to_str().unwrap()], &dump).unwrap();
         let head = |path: &Path| {
             let mut sector = [0; 512];
-            RawFile::open(path).unwrap().read_at(0, &mut sector).unwrap();
+            RawFile::open(path)
+                .unwrap()
+                .read_at(0, &mut sector)
+                .unwrap();
             sector
         };
         assert_eq!(head(&other)[440..], head(grown.as_ref())[440..]);
@@ -250,7 +278,10 @@ fn sfdisk_and_sgdisk_agree_on_a_grown_gpt() {
         assert!(verify.contains("No problems found"), "{verify}");
     }
     let dump = tool("sfdisk", &["--dump", &path], "").unwrap();
-    assert!(dump.contains("name=\"rootfs\", attrs=\"LegacyBIOSBootable\""), "{dump}");
+    assert!(
+        dump.contains("name=\"rootfs\", attrs=\"LegacyBIOSBootable\""),
+        "{dump}"
+    );
     // Growing once more finds a backup to move, and space to fill.
     let again = partition_table::grow_root(&disk, &grown, 65 * MIB).unwrap();
     let path = written(&disk, dir.path());
@@ -270,7 +301,11 @@ fn damaged_gpts_are_named() {
         return;
     };
     let image = std::fs::read(base).unwrap();
-    for (at, word) in [(512, "EFI PART"), (512 + 57, "checksum of its header"), (1024 + 60, "checksum of its entries")] {
+    for (at, word) in [
+        (512, "EFI PART"),
+        (512 + 57, "checksum of its header"),
+        (1024 + 60, "checksum of its entries"),
+    ] {
         let mut image = image.clone();
         image[at] ^= 1;
         let text = message(image);
