@@ -20,7 +20,7 @@ impl DosTime {
         let (hour, minute, second) = (within / 3600, within / 60 % 60, within % 60);
         Self {
             date: ((year - 1980) << 9 | month << 5 | day) as u16,
-            time: (hour << 11 | minute << 5 | second / 2) as u16,
+            time: (hour << 11 | minute << 5 | (second / 2)) as u16,
         }
     }
 }

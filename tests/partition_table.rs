@@ -1,0 +1,350 @@
+//! Partition tables, against `sfdisk` and `sgdisk` where they are installed.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+use imgbuild::disk::partition_table::{self, TableKind};
+use imgbuild::disk::{CowDisk, PAGE_SIZE, RawFile, ReadAt};
+use imgbuild::error::Result;
+use proptest::prelude::*;
+
+const MIB: u64 = 1 << 20;
+const LEN: u64 = 32 * MIB;
+
+struct Bytes(Vec<u8>);
+
+impl ReadAt for Bytes {
+    fn len(&self) -> u64 {
+        self.0.len() as u64
+    }
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        buf.copy_from_slice(&self.0[offset as usize..][..buf.len()]);
+        Ok(())
+    }
+}
+
+/// The first bytes of an image; the rest is zeros.
+struct Padded(Vec<u8>);
+
+impl ReadAt for Padded {
+    fn len(&self) -> u64 {
+        LEN
+    }
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        buf.fill(0);
+        if let Some(from) = self.0.get(offset as usize..) {
+            let n = from.len().min(buf.len());
+            buf[..n].copy_from_slice(&from[..n]);
+        }
+        Ok(())
+    }
+}
+
+/// Runs a tool with `input`; `None`, with a note, when it is not installed.
+fn tool(program: &str, args: &[&str], input: &str) -> Option<String> {
+    use std::io::Write;
+    use std::process::Stdio;
+    let mut child = match Command::new(program)
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+    {
+        Ok(child) => child,
+        Err(e) => {
+            eprintln!("skipped: {program}: {e}");
+            return None;
+        }
+    };
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(input.as_bytes())
+        .unwrap();
+    let out = child.wait_with_output().unwrap();
+    let text =
+        String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success(), "{program} {args:?}: {text}");
+    Some(text)
+}
+
+/// An MBR image with boot code, made by hand: FAT at 8 MiB, Linux at 16 MiB, 16 MiB long.
+fn mbr_image() -> Vec<u8> {
+    let mut image = vec![0; LEN as usize];
+    for (i, byte) in image[..440].iter_mut().enumerate() {
+        *byte = i as u8;
+    }
+    image[440..444].copy_from_slice(&0x9ABC_DEF0u32.to_le_bytes());
+    for (slot, kind, start, len) in [(0, 0x0c, 16_384u32, 16_384u32), (1, 0x83, 32_768, 32_768)] {
+        let entry = &mut image[446 + slot * 16..][..16];
+        entry[4] = kind;
+        entry[8..12].copy_from_slice(&start.to_le_bytes());
+        entry[12..16].copy_from_slice(&len.to_le_bytes());
+    }
+    image[510..512].copy_from_slice(&[0x55, 0xaa]);
+    image
+}
+
+fn disk(image: Vec<u8>) -> CowDisk {
+    CowDisk::new(Arc::new(Bytes(image)))
+}
+
+fn message(image: Vec<u8>) -> String {
+    let error = partition_table::read(&Bytes(image)).unwrap_err();
+    assert!(error.hint().is_some(), "{error}");
+    error.to_string()
+}
+
+#[test]
+fn reads_an_mbr() {
+    let table = partition_table::read(&Bytes(mbr_image())).unwrap();
+    assert_eq!(
+        table.kind,
+        TableKind::Mbr {
+            disk_id: 0x9abc_def0
+        }
+    );
+    assert_eq!(table.boot.partuuid, "9abcdef0-01");
+    assert_eq!(table.root.partuuid, "9abcdef0-02");
+    assert_eq!(table.boot.range(), 8 * MIB..16 * MIB);
+    assert_eq!(table.root.range(), 16 * MIB..32 * MIB);
+}
+
+#[test]
+fn says_what_is_wrong() {
+    assert!(message(vec![0; 4096]).contains("not a disk image"));
+    assert!(message(vec![1; 10]).contains("not a disk image"));
+    let mut image = mbr_image();
+    image.truncate(20 * MIB as usize);
+    assert!(message(image).contains("cut short"));
+    let mut image = mbr_image();
+    image[446 + 4] = 0x07;
+    assert!(message(image).contains("FAT boot"));
+    let mut image = mbr_image();
+    image[446 + 16 + 4] = 0;
+    assert!(message(image).contains("Linux root"));
+    let mut image = mbr_image();
+    image[446 + 12 + 1] = 0xff;
+    assert!(message(image).contains("overlap"));
+}
+
+#[test]
+fn grows_an_mbr_and_nothing_else() {
+    let disk = disk(mbr_image());
+    let table = partition_table::read(&disk).unwrap();
+    let grown = partition_table::grow_root(&disk, &table, 40 * MIB).unwrap();
+    assert_eq!((grown.root.len, disk.len()), (40 * MIB, 56 * MIB));
+    assert_eq!(grown.boot, table.boot);
+    assert_eq!(grown.root.partuuid, table.root.partuuid);
+    let mut sector = [0; 512];
+    disk.read_at(0, &mut sector).unwrap();
+    let before = mbr_image();
+    assert_eq!(sector[..446 + 16 + 5], before[..446 + 16 + 5]);
+    assert_eq!(
+        sector[446 + 16 + 8..446 + 16 + 12],
+        before[446 + 16 + 8..446 + 16 + 12]
+    );
+    assert_eq!(sector[446 + 32..], before[446 + 32..512]);
+    assert_eq!(disk.settle().unwrap(), [0]);
+}
+
+#[test]
+fn refuses_growth_that_can_not_be() {
+    let image = mbr_image();
+    let d = disk(image.clone());
+    let table = partition_table::read(&d).unwrap();
+    let grow = |len| {
+        partition_table::grow_root(&d, &table, len)
+            .unwrap_err()
+            .to_string()
+    };
+    assert!(grow(15 * MIB).contains("only grows"));
+    assert!(grow(16 * MIB + 1).contains("only grows"));
+    assert!(grow(u64::MAX - 511).contains("too large"));
+    assert!(grow(3 << 40).contains("2 TiB"));
+    // The same length is no change at all.
+    partition_table::grow_root(&d, &table, 16 * MIB).unwrap();
+    assert!(d.settle().unwrap().is_empty());
+
+    let mut image = image;
+    let entry = &mut image[446 + 32..][..16];
+    entry[4] = 0x83;
+    entry[8..12].copy_from_slice(&65_000u32.to_le_bytes());
+    entry[12..16].copy_from_slice(&8u32.to_le_bytes());
+    image[446 + 16 + 12..][..4].copy_from_slice(&16_384u32.to_le_bytes());
+    let d = disk(image);
+    let table = partition_table::read(&d).unwrap();
+    let error = partition_table::grow_root(&d, &table, 32 * MIB).unwrap_err();
+    assert!(error.to_string().contains("partition 3 lies behind"));
+}
+
+/// Writes what is dirty into a sparse file as long as the disk: hashing 20 GiB of zeros as
+/// `write_img` does would take minutes in a debug build.
+fn written(disk: &CowDisk, dir: &Path) -> String {
+    use std::os::unix::fs::FileExt;
+    let path = dir.join("grown.img");
+    std::fs::copy(dir.join("base.img"), &path).unwrap();
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    file.set_len(disk.len()).unwrap();
+    for page in disk.settle().unwrap() {
+        let at = page * PAGE_SIZE;
+        let mut bytes = vec![0; PAGE_SIZE.min(disk.len() - at) as usize];
+        disk.read_at(at, &mut bytes).unwrap();
+        file.write_all_at(&bytes, at).unwrap();
+    }
+    path.to_str().unwrap().to_owned()
+}
+
+fn blank(dir: &Path, len: u64) -> String {
+    let path = dir.join("base.img");
+    std::fs::File::create(&path).unwrap().set_len(len).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn sfdisk_agrees_on_a_grown_mbr() {
+    let dir = tempfile::tempdir().unwrap();
+    let base = blank(dir.path(), 32 * MIB);
+    let script =
+        "label: dos\nlabel-id: 0x0a1b2c3d\nstart=16384,size=16384,type=c\nstart=32768,type=83\n";
+    if tool("sfdisk", &[&base], script).is_none() {
+        return;
+    }
+    for len in [40 * MIB, 20 << 30] {
+        let disk = CowDisk::new(Arc::new(RawFile::open(base.as_ref()).unwrap()));
+        let table = partition_table::read(&disk).unwrap();
+        partition_table::grow_root(&disk, &table, len).unwrap();
+        let grown = written(&disk, dir.path());
+        let verify = tool("sfdisk", &["--verify", &grown], "").unwrap();
+        assert!(verify.contains("No errors detected"), "{verify}");
+        let dump = tool("sfdisk", &["--dump", &grown], "").unwrap();
+        assert!(dump.contains("label-id: 0x0a1b2c3d"), "{dump}");
+        assert!(
+            dump.contains(&format!(
+                "start=       32768, size={:>12}, type=83",
+                len / 512
+            )),
+            "{dump}"
+        );
+        // A table that sfdisk makes of this dump has the same bytes: CHS values too.
+        let other = dir.path().join("other.img");
+        let file = std::fs::File::create(&other).unwrap();
+        file.set_len(disk.len()).unwrap();
+        tool("sfdisk", &["-q", other.to_str().unwrap()], &dump).unwrap();
+        let head = |path: &Path| {
+            let mut sector = [0; 512];
+            RawFile::open(path)
+                .unwrap()
+                .read_at(0, &mut sector)
+                .unwrap();
+            sector
+        };
+        assert_eq!(head(&other)[440..], head(grown.as_ref())[440..]);
+    }
+}
+
+/// A GPT image by sfdisk, with a name and attributes that must survive.
+fn gpt_base(dir: &Path) -> Option<String> {
+    let base = blank(dir, 32 * MIB);
+    let script = "label: gpt\nlabel-id: 11112222-3333-4444-5555-666677778888\n\
+        start=16384,size=16384,type=C12A7328-F81F-11D2-BA4B-00A0C93EC93B,name=bootfs\n\
+        start=32768,type=0FC63DAF-8483-4772-8E79-3D69D8477DE4,name=rootfs,attrs=LegacyBIOSBootable,\
+        uuid=AAAABBBB-CCCC-DDDD-EEEE-FFFF00001111\n";
+    tool("sfdisk", &[&base], script).map(|_| base)
+}
+
+#[test]
+fn sfdisk_and_sgdisk_agree_on_a_grown_gpt() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(base) = gpt_base(dir.path()) else {
+        return;
+    };
+    let disk = CowDisk::new(Arc::new(RawFile::open(base.as_ref()).unwrap()));
+    let table = partition_table::read(&disk).unwrap();
+    let disk_guid = "11112222-3333-4444-5555-666677778888".to_owned();
+    assert_eq!(table.kind, TableKind::Gpt { disk_guid });
+    assert_eq!(table.root.partuuid, "aaaabbbb-cccc-dddd-eeee-ffff00001111");
+    let grown = partition_table::grow_root(&disk, &table, 64 * MIB).unwrap();
+    assert_eq!(grown.kind, table.kind);
+    assert_eq!(grown.root.range(), 16 * MIB..80 * MIB);
+    let path = written(&disk, dir.path());
+    let verify = tool("sfdisk", &["--verify", &path], "").unwrap();
+    assert!(verify.contains("No errors detected"), "{verify}");
+    assert!(!verify.contains("corrupt"), "{verify}");
+    if let Some(verify) = tool("sgdisk", &["--verify", &path], "") {
+        assert!(verify.contains("No problems found"), "{verify}");
+    }
+    let dump = tool("sfdisk", &["--dump", &path], "").unwrap();
+    assert!(
+        dump.contains("name=\"rootfs\", attrs=\"LegacyBIOSBootable\""),
+        "{dump}"
+    );
+    // Growing once more finds a backup to move, and space to fill.
+    let again = partition_table::grow_root(&disk, &grown, 65 * MIB).unwrap();
+    let path = written(&disk, dir.path());
+    let verify = tool("sfdisk", &["--verify", &path], "").unwrap();
+    assert!(verify.contains("No errors detected"), "{verify}");
+    // The place of the first backup lies in the root partition now and holds nothing.
+    let mut old = vec![1; 33 * 512];
+    disk.read_at(32 * MIB - 33 * 512, &mut old).unwrap();
+    assert!(old.iter().all(|&b| b == 0));
+    assert_eq!(again.root.len, 65 * MIB);
+}
+
+#[test]
+fn damaged_gpts_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(base) = gpt_base(dir.path()) else {
+        return;
+    };
+    let image = std::fs::read(base).unwrap();
+    for (at, word) in [
+        (512, "EFI PART"),
+        (512 + 57, "checksum of its header"),
+        (1024 + 60, "checksum of its entries"),
+    ] {
+        let mut image = image.clone();
+        image[at] ^= 1;
+        let text = message(image);
+        assert!(text.contains(word), "{text}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// Whatever the first sectors say, there is an answer.
+    #[test]
+    fn any_bytes_are_read_without_panic(flips in prop::collection::vec((0usize..1536, any::<u8>()), 1..40), gpt in any::<bool>()) {
+        let mut image = mbr_image();
+        image.truncate(64 << 10);
+        if gpt {
+            image[446 + 4] = 0xee;
+            image[512..520].copy_from_slice(b"EFI PART");
+            image[512 + 12] = 92;
+            image[512 + 24] = 1;
+            image[512 + 72] = 2;
+            image[512 + 80] = 128;
+            image[512 + 84] = 128;
+        }
+        for (at, byte) in flips {
+            image[at] = byte;
+        }
+        if gpt {
+            // With checksums put right the rest of the header is looked at, too.
+            let entries = crc32fast::hash(&image[1024..1024 + 128 * 128]);
+            image[512 + 88..][..4].copy_from_slice(&entries.to_le_bytes());
+            image[512 + 16..][..4].fill(0);
+            let header = crc32fast::hash(&image[512..512 + 92]);
+            image[512 + 16..][..4].copy_from_slice(&header.to_le_bytes());
+        }
+        image[510..512].copy_from_slice(&[0x55, 0xaa]);
+        let disk = CowDisk::new(Arc::new(Padded(image)));
+        if let Ok(table) = partition_table::read(&disk) {
+            let _ = partition_table::grow_root(&disk, &table, table.root.len.saturating_add(1 << 20));
+        }
+    }
+}
