@@ -66,9 +66,9 @@ fn nt_hash(password: &str) -> String {
         .collect()
 }
 
-/// The UUID (version 5, RFC 9562) of a name within imgbuild's own namespace.
-fn uuid5(name: &str) -> String {
-    let namespace = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_URL, b"https://imgbuild/ids");
+/// The UUID (version 5, RFC 9562) of `name` within a namespace, which is any text.
+fn uuid5(namespace: &str, name: &str) -> String {
+    let namespace = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_URL, namespace.as_bytes());
     uuid::Uuid::new_v5(&namespace, name.as_bytes()).to_string()
 }
 
@@ -87,6 +87,6 @@ mod tests {
         assert_eq!(toml_value(Value::from("a\"b")).unwrap(), "'a\"b'");
         assert_eq!(cidr_host("10.100.0.0/24", 7).unwrap(), "10.100.0.7");
         assert_eq!(systemd("50% \"x\""), "50%% \\\"x\\\"");
-        assert_eq!(uuid5("a"), uuid5("a"));
+        assert_ne!(uuid5("a", "b"), uuid5("b", "b"));
     }
 }
