@@ -6,6 +6,7 @@ mod ext4_support;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use ext4_support::kernel::{Mount, Op, manifest};
 use ext4_support::{
     Disk, FLAVOURS, Flavour, Image, TIME, debugfs, flavour_named, fsck, fsck_but_for, pattern, tool,
 };
@@ -793,4 +794,108 @@ fn full_is_said_and_room_made_is_used() {
     // Extent blocks split in two stay half full; e2fsck would pack them, the kernel would not.
     fsck_but_for(&saved, Some("could be narrower.  Optimize? no"));
     compare(&saved, &expected);
+}
+
+/// A list of operations that depends on the seed alone. Many of them are to fail.
+fn random_operations(seed: u64, count: usize) -> Vec<Op> {
+    let random = pattern(seed + 1000, count * 8);
+    let dirs = [
+        "",
+        "/etc",
+        "/many",
+        "/home/pi",
+        "/new",
+        "/new/sub",
+        "/etc/deep",
+    ];
+    let sizes = [0, 1, 100, 1024, 4096, 5000, 20_000, 300_000];
+    let operation = |bytes: &[u8]| {
+        let path = |a: u8, b: u8| {
+            let dir = dirs[a as usize % dirs.len()];
+            let name = match b % 24 {
+                n @ 0..8 => format!("n{n}"),
+                n @ 8..12 => format!("long-{}-{n}", "x".repeat(20 * n as usize)),
+                n @ 12..18 => format!("entry-number-{n:05}"),
+                18 => "new".into(),
+                19 => "sub".into(),
+                20 => "deep".into(),
+                21 => "hostname".into(),
+                22 => ".config".into(),
+                _ => "pi".into(),
+            };
+            format!("{dir}/{name}")
+        };
+        let (first, second) = (path(bytes[1], bytes[2]), path(bytes[3], bytes[4]));
+        let attr = Attr {
+            mode: [0o644, 0o6755, 0o1777, 0o600][bytes[5] as usize % 4],
+            uid: [0, 1000, 70_000, 4_000_000_000][bytes[6] as usize % 4],
+            gid: [0, 100, 65_536][bytes[5] as usize % 3],
+            mtime: [0, TIME, 4_000_000_000, -86_400][bytes[7] as usize % 4],
+        };
+        let size = sizes[bytes[6] as usize % sizes.len()];
+        match bytes[0] % 16 {
+            0..=4 => Op::Write(first, pattern(u64::from(bytes[7]), size), attr),
+            5 | 6 => Op::MakeDir(first, attr),
+            7 => Op::Symlink(first, "t".repeat(1 + bytes[7] as usize), attr),
+            8 => Op::Link(first, second),
+            9 | 10 => Op::Remove(first),
+            11 => Op::RemoveTree(first),
+            12 | 13 => Op::Rename(first, second),
+            14 => Op::SetAttr(first, attr),
+            _ => {
+                let name = format!("security.t{}", bytes[5] % 3);
+                Op::SetXattr(first, name, pattern(7, bytes[7] as usize))
+            }
+        }
+    };
+    random.chunks_exact(8).map(operation).collect()
+}
+
+/// Runs one list on both sides; says why when that can not be done here.
+fn differ(image: &Image, operations: &[Op]) -> Result<(), String> {
+    let theirs = image.path.with_extension("theirs");
+    image.copy_to(&theirs);
+    let mount = Mount::new(&theirs, "loop")?;
+    let disk = image.disk(None);
+    let mut fs = disk.open().unwrap();
+    for operation in operations {
+        let ours = operation.ours(&mut fs);
+        let kernels = operation.kernels(&mount.at);
+        assert_eq!(
+            ours.is_ok(),
+            kernels.is_ok(),
+            "{operation:?}: {ours:?}, kernel: {kernels:?}"
+        );
+    }
+    fs.finish().unwrap();
+    let expected = manifest(&mount.at);
+    drop(mount);
+    let saved = disk.save(image);
+    fsck(&saved);
+    let mount = Mount::new(&saved, "loop,ro")?;
+    let found = manifest(&mount.at);
+    for (path, what) in &expected {
+        assert_eq!(found.get(path), Some(what), "{}", path.display());
+    }
+    assert_eq!(
+        found.len(),
+        expected.len(),
+        "something is there that should not be"
+    );
+    Ok(())
+}
+
+#[test]
+fn does_what_the_kernel_does() {
+    let rounds = std::env::var("EXT4_DIFFERENTIAL_ROUNDS").map_or(2, |n| n.parse().unwrap());
+    for flavour in ["pigen", "genimg", "old", "gdtcsum", "1k", "noflex"] {
+        let image = Image::populated(flavour_named(flavour), 48, 200);
+        for seed in 0..rounds {
+            eprintln!("flavour {flavour}, seed {seed}");
+            if let Err(why) = differ(&image, &random_operations(seed, 400)) {
+                eprintln!("skipped: this machine can not loop mount: {why}");
+                return;
+            }
+        }
+    }
 }

@@ -81,10 +81,11 @@ impl Target {
         let block_size = 1024 << bytes[1024 + 0x18];
         let is_zero = |block: &[u8]| block.iter().all(|&b| b == 0);
         // Everything but file contents: those have no zero byte in them, or are one letter.
-        let first = if with_superblock {
-            0
-        } else {
-            8192 / block_size
+        let descriptors = if block_size == 1024 { 2048 } else { block_size };
+        let inode_table = bytes[descriptors + 8..][..4].try_into().unwrap();
+        let first = match depth {
+            Depth::All => 0,
+            Depth::Inodes => u32::from_le_bytes(inode_table) as usize,
         };
         let blocks = bytes
             .chunks(block_size)

@@ -2,6 +2,8 @@
 
 #![allow(dead_code)]
 
+pub mod kernel;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -129,6 +131,15 @@ impl Image {
 
     pub fn str(&self) -> &str {
         self.path.to_str().unwrap()
+    }
+
+    /// A (sparse) copy of the image.
+    pub fn copy_to(&self, path: &Path) {
+        let copied = Command::new("cp")
+            .args(["--sparse=always", self.str()])
+            .arg(path)
+            .status();
+        assert!(copied.unwrap().success());
     }
 
     /// The image as a disk, with room for the file system to grow to `len` bytes.
@@ -259,11 +270,7 @@ impl Disk {
     pub fn save(&self, base: &Image) -> PathBuf {
         use std::os::unix::fs::FileExt;
         let path = self.dir.path().join("edited.img");
-        let copied = Command::new("cp")
-            .args(["--sparse=always", base.str()])
-            .arg(&path)
-            .status();
-        assert!(copied.unwrap().success());
+        base.copy_to(&path);
         let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
         file.set_len(self.len).unwrap();
         for (at, page) in self.changes() {
