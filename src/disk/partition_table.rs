@@ -390,7 +390,7 @@ impl Gpt {
         let end = (root.start + new_len) / SECTOR_SIZE;
         let old_sectors = disk.len() / SECTOR_SIZE;
         let sectors = old_sectors.max(end + self.entry_sectors() + 1);
-        self.erase_backup(disk)?;
+        self.erase_backup(disk, root)?;
         disk.grow(disk.len().max(sectors * SECTOR_SIZE))?;
 
         let mut entries = self.entries.clone();
@@ -429,13 +429,17 @@ impl Gpt {
         }
     }
 
-    /// Zeros the backup that the header names: the grown root partition will cover its place. A
-    /// place that lies in a partition or outside the disk is left alone.
-    fn erase_backup(&self, disk: &CowDisk) -> Result<()> {
+    /// Zeros the backup that the header names: the grown root partition will cover its place. What
+    /// is not a backup, or lies before the end of the last partition, is left alone.
+    fn erase_backup(&self, disk: &CowDisk, root: &PartitionEntry) -> Result<()> {
         let backup = u64_at(&self.header, ALTERNATE_LBA);
-        let last_usable = u64_at(&self.header, LAST_USABLE_LBA);
         let first = backup.saturating_sub(self.entry_sectors());
-        if first <= last_usable || backup >= disk.len() / SECTOR_SIZE {
+        if first < root.range().end / SECTOR_SIZE || backup >= disk.len() / SECTOR_SIZE {
+            return Ok(());
+        }
+        let mut signature = [0; GPT_SIGNATURE.len()];
+        disk.read_at(backup * SECTOR_SIZE, &mut signature)?;
+        if signature != *GPT_SIGNATURE {
             return Ok(());
         }
         let zeros = vec![0; ((backup - first + 1) * SECTOR_SIZE) as usize];
