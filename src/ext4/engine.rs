@@ -4,8 +4,9 @@
 //! What it needs to be worked around, each kept true by a test in `tests/ext4.rs`:
 //! - It takes the free counts of groups from when it was mounted, so it overlooks what has been
 //!   freed since: when it says "full", it is mounted anew and asked again.
-//! - Its rename fails when the directory's extent tree must grow a level inside it: the name is
-//!   made (and unmade) first, which makes room by a way that works.
+//! - Its rename within one directory fails when the directory's extent tree must grow a level for
+//!   the new name: it then looks for the old name through a tree node it has not written yet. The
+//!   new name is made and unmade first, which makes the room by a way that works.
 //! - It says "full" and "fragmented" as "corrupt": translated here.
 //! - It is large and young: a panic inside it is caught here, as the last resort, and ends the
 //!   edit with an error instead of the program.
