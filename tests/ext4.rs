@@ -794,6 +794,13 @@ fn full_is_said_and_room_made_is_used() {
     // Extent blocks split in two stay half full; e2fsck would pack them, the kernel would not.
     fsck_but_for(&saved, Some("could be narrower.  Optimize? no"));
     compare(&saved, &expected);
+    // Opened while full, then given room.
+    let mut fs = disk.open().unwrap();
+    fs.remove("/half").unwrap();
+    let len = whole as u64 / 2;
+    fs.write_file("/again", &mut std::io::repeat(5), len, &PLAIN)
+        .unwrap();
+    fs.finish().unwrap();
 }
 
 /// A list of operations that depends on the seed alone. Many of them are to fail.
@@ -975,4 +982,27 @@ fn the_engine_still_can_not_rename_so() {
         failed > 0,
         "the workaround in src/ext4/engine.rs is needless now"
     );
+}
+
+/// New data keeps clear of what is there: all of it in the group that was grown, which is empty.
+#[test]
+fn new_data_goes_where_the_base_is_empty() {
+    let image = Image::populated(flavour_named("pigen"), 100, 500);
+    let disk = image.disk(Some(400 * MIB));
+    grow(&disk.window(), 400 * MIB).unwrap();
+    let mut edit = Edit::open(&disk);
+    for i in 0..50 {
+        edit.file(&format!("/many/new-{i}"), pattern(i, 100_000), PLAIN);
+    }
+    let expected = edit.finish();
+    let old_group = disk
+        .dirty()
+        .into_iter()
+        .filter(|&at| at < 100 * MIB)
+        .count();
+    // Superblock, descriptors, bitmaps, inodes, the directory: not the 1250 pages of data.
+    assert!(old_group < 60, "{old_group} pages among the old data");
+    let saved = disk.save(&image);
+    fsck(&saved);
+    compare(&saved, &expected);
 }
