@@ -1006,11 +1006,7 @@ fn new_data_goes_where_the_base_is_empty() {
         edit.file(&format!("/many/new-{i}"), pattern(i, 100_000), PLAIN);
     }
     let expected = edit.finish();
-    let old_group = disk
-        .dirty()
-        .into_iter()
-        .filter(|&at| at < 100 * MIB)
-        .count();
+    let changed = in_old_group() - before;
     // Superblock, descriptors, bitmaps, inodes, the directory: not the 1250 pages of data.
     assert!(changed < 60, "{changed} pages among the old data");
     let saved = disk.save(&image);
