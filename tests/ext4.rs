@@ -794,6 +794,13 @@ fn full_is_said_and_room_made_is_used() {
     // Extent blocks split in two stay half full; e2fsck would pack them, the kernel would not.
     fsck_but_for(&saved, Some("could be narrower.  Optimize? no"));
     compare(&saved, &expected);
+    // Opened while full, then given room.
+    let mut fs = disk.open().unwrap();
+    fs.remove("/half").unwrap();
+    let len = whole as u64 / 2;
+    fs.write_file("/again", &mut std::io::repeat(5), len, &PLAIN)
+        .unwrap();
+    fs.finish().unwrap();
 }
 
 /// A list of operations that depends on the seed alone. Many of them are to fail.
@@ -898,4 +905,111 @@ fn does_what_the_kernel_does() {
             }
         }
     }
+}
+
+/// Gives files in /new longer names until the directory is in many pieces: between any two blocks
+/// of it lie those of files.
+fn rename_in_fragments(mut step: impl FnMut(usize, &str, &str)) {
+    for i in 0..160 {
+        let from = format!("/new/{i}");
+        let to = format!("/new/{}-{i}", "n".repeat(230));
+        step(i, &from, &to);
+    }
+}
+
+#[test]
+fn renames_in_a_directory_that_outgrows_its_extents() {
+    let image = Image::populated(flavour_named("1k"), 16, 10);
+    let disk = image.disk(None);
+    let mut edit = Edit::open(&disk);
+    edit.dir(
+        "/new",
+        Attr {
+            mode: 0o755,
+            ..PLAIN
+        },
+    );
+    rename_in_fragments(|i, from, to| {
+        edit.file(from, pattern(i as u64, 700), PLAIN);
+        edit.rename(from, to);
+    });
+    let expected = edit.finish();
+    let saved = disk.save(&image);
+    fsck(&saved);
+    compare(&saved, &expected);
+}
+
+struct Memory(std::sync::Mutex<Vec<u8>>);
+
+impl fs_ext4::block_io::BlockDevice for Memory {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> fs_ext4::Result<()> {
+        let bytes = self.0.lock().unwrap();
+        buf.copy_from_slice(&bytes[offset as usize..][..buf.len()]);
+        Ok(())
+    }
+
+    fn write_at(&self, offset: u64, data: &[u8]) -> fs_ext4::Result<()> {
+        let mut bytes = self.0.lock().unwrap();
+        bytes[offset as usize..][..data.len()].copy_from_slice(data);
+        Ok(())
+    }
+
+    fn size_bytes(&self) -> u64 {
+        self.0.lock().unwrap().len() as u64
+    }
+
+    fn is_writable(&self) -> bool {
+        true
+    }
+}
+
+/// The defect that `Engine::rename` works around. When this fails because a newer engine renames
+/// without it, the workaround can go.
+#[test]
+fn the_engine_still_can_not_rename_so() {
+    let image = Image::populated(flavour_named("1k"), 16, 10);
+    let bytes = std::fs::read(&image.path).unwrap();
+    let device = std::sync::Arc::new(Memory(std::sync::Mutex::new(bytes)));
+    let fs = fs_ext4::Filesystem::mount(device).unwrap();
+    fs.apply_mkdir("/new", 0o755).unwrap();
+    let mut failed = 0;
+    rename_in_fragments(|i, from, to| {
+        fs.apply_create(from, 0o644).unwrap();
+        fs.apply_pwrite(from, 0, &pattern(i as u64, 700)).unwrap();
+        failed += usize::from(fs.apply_rename(from, to, false).is_err());
+    });
+    assert!(
+        failed > 0,
+        "the workaround in src/ext4/engine.rs is needless now"
+    );
+}
+
+/// New data keeps clear of what is there: all of it in the group that was grown, which is empty.
+#[test]
+fn new_data_goes_where_the_base_is_empty() {
+    let image = Image::populated(flavour_named("pigen"), 100, 500);
+    let disk = image.disk(Some(400 * MIB));
+    let mut fs = disk.open().unwrap();
+    let fill = &mut std::io::repeat(1);
+    fs.write_file("/fill", fill, 80 * MIB, &PLAIN).unwrap();
+    fs.finish().unwrap();
+    grow(&disk.window(), 400 * MIB).unwrap();
+    let in_old_group = || {
+        disk.dirty()
+            .into_iter()
+            .filter(|&at| at < 128 * MIB)
+            .count()
+    };
+    let before = in_old_group();
+    let mut edit = Edit::open(&disk);
+    for i in 0..50 {
+        edit.file(&format!("/many/new-{i}"), pattern(i, 100_000), PLAIN);
+    }
+    let expected = edit.finish();
+    let changed = in_old_group() - before;
+    // Superblock, descriptors, bitmaps, inodes, the directory: not the 1250 pages of data.
+    assert!(changed < 60, "{changed} pages among the old data");
+    let saved = disk.save(&image);
+    fsck(&saved);
+    compare(&saved, &expected);
 }

@@ -3,9 +3,11 @@
 //!
 //! What it needs to be worked around, each kept true by a test in `tests/ext4.rs`:
 //! - It takes the free counts of groups from when it was mounted, so it overlooks what has been
-//!   freed since: when it says "full", it is mounted anew and asked again.
-//! - Its rename fails when the directory's extent tree must grow a level inside it: the name is
-//!   made (and unmade) first, which makes room by a way that works.
+//!   freed since: when it says "full", it is mounted anew and asked again. The same counts are
+//!   the handle for `steering.rs`.
+//! - Its rename within one directory fails when the directory's extent tree must grow a level for
+//!   the new name: it then looks for the old name through a tree node it has not written yet. The
+//!   new name is made and unmade first, which makes the room by a way that works.
 //! - It says "full" and "fragmented" as "corrupt": translated here.
 //! - It is large and young: a panic inside it is caught here, as the last resort, and ends the
 //!   edit with an error instead of the program.
@@ -21,7 +23,9 @@ use fs_ext4::inode::Inode;
 use fs_ext4::runtime::Runtime;
 
 use super::checksum::crc32c;
+use super::group_descriptor;
 use super::journal_shim::JournalShim;
+use super::steering;
 use super::superblock::Superblock;
 use crate::disk::Window;
 use crate::error::{Error, Result};
@@ -55,8 +59,16 @@ pub(super) struct Engine {
     mounted: Option<Filesystem>,
     /// Set once the engine has panicked: nothing it knows can be trusted any more.
     broken: Cell<bool>,
-    /// Whether anything may have been freed since it was mounted.
+    /// Whether there may be room that it does not know of: freed, or hidden by the steering.
     stale: bool,
+}
+
+/// What of a file system's room the engine gets to see.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Room {
+    All,
+    /// That in the groups that are emptiest (see `steering.rs`).
+    Emptiest,
 }
 
 /// Why an engine call did not give what was asked for.
@@ -106,23 +118,34 @@ impl Engine {
             stale: false,
         };
         engine
-            .remount()
+            .remount(Room::Emptiest)
             .map_err(|failure| engine.explain(failure, "opening", "/"))?;
         Ok(engine)
     }
 
-    fn remount(&mut self) -> Result<(), Failure> {
+    fn remount(&mut self, room: Room) -> Result<(), Failure> {
         if let Some(old) = self.mounted.take() {
             guarded(&self.broken, || old.finish())?;
         }
-        let sb = Superblock::read(&self.window)
-            .map_err(|error| Failure::Engine(EngineError::Io(error.into())))?;
+        let ours = |error: Error| Failure::Engine(EngineError::Io(error.into()));
+        let sb = Superblock::read(&self.window).map_err(ours)?;
         let shim = Arc::new(JournalShim::new(self.window.clone(), &sb));
         let runtime = self.runtime.clone();
-        self.mounted = Some(guarded(&self.broken, || {
+        let mut fs = guarded(&self.broken, || {
             Filesystem::mount_with_runtime(shim, runtime)
-        })?);
+        })?;
         self.stale = false;
+        if room == Room::Emptiest {
+            let groups = group_descriptor::read_all(&self.window, &sb).map_err(ours)?;
+            let crowded = steering::crowded(&self.window, &sb, &groups).map_err(ours)?;
+            for (group, crowded) in fs.groups.iter_mut().zip(crowded) {
+                if crowded {
+                    group.free_blocks_count = 0;
+                    self.stale = true;
+                }
+            }
+        }
+        self.mounted = Some(fs);
         Ok(())
     }
 
@@ -144,7 +167,7 @@ impl Engine {
     ) -> Result<T, Failure> {
         match self.ask(&what) {
             Err(failure) if failure.is_full() && self.stale => {
-                self.remount()?;
+                self.remount(Room::All)?;
                 self.ask(what)
             }
             other => other,

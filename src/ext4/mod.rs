@@ -13,6 +13,7 @@
 //! | `preflight.rs` | is this file system whole, clean and of a kind we can edit? |
 //! | `superblock.rs`, `group_descriptor.rs`, `features.rs`, `checksum.rs`, `bytes.rs` | the format |
 //! | `grow.rs`, `resize_inode.rs` | making it larger |
+//! | `steering.rs` | which part of the disk new data should go to |
 //! | `space.rs` | what is free, and what files will need |
 
 mod bytes;
@@ -27,6 +28,7 @@ mod path;
 mod preflight;
 mod resize_inode;
 mod space;
+mod steering;
 mod superblock;
 mod write_time;
 
