@@ -9,7 +9,9 @@ use imgbuild::config::{Field, Kind, Table, Value};
 use imgbuild::overlay::Catalog;
 
 fn compare(name: &str, wanted: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("docs")
+        .join(name);
     if std::env::var_os("UPDATE_DOCS").is_some() {
         std::fs::write(&path, wanted).unwrap();
         return;
@@ -122,7 +124,12 @@ fn command_reference_is_current() {
         let help = String::from_utf8(output.stdout).unwrap();
         let title = command.map_or("imgbuild".to_owned(), |c| format!("imgbuild {c}"));
         let help: Vec<&str> = help.lines().map(str::trim_end).collect();
-        write!(out, "\n## {title}\n\n```\n{}\n```\n", help.join("\n").trim_end()).unwrap();
+        write!(
+            out,
+            "\n## {title}\n\n```\n{}\n```\n",
+            help.join("\n").trim_end()
+        )
+        .unwrap();
     }
     compare("command-line.md", &out);
 }

@@ -61,8 +61,8 @@ pub fn build(
         .collect::<Result<_>>()?;
     emit::prepare_folder(&options.out)?;
     let fetcher = Fetcher::new(options.fetch.clone(), job.clone())?;
-    let payloads = payloads::load(&plans, &fetcher)?;
     let bases = open_bases(project, nodes, options, &fetcher)?;
+    let payloads = payloads::load(&plans, &fetcher)?;
     let work: Vec<Work<'_>> = plans
         .iter()
         .zip(bases)
