@@ -59,8 +59,7 @@ pub fn build(
         .iter()
         .map(|node| project.plan(node, false))
         .collect::<Result<_>>()?;
-    std::fs::create_dir_all(&options.out)
-        .context(|| format!("making the output folder {}", options.out.display()))?;
+    emit::prepare_folder(&options.out)?;
     let fetcher = Fetcher::new(options.fetch.clone(), job.clone())?;
     let payloads = payloads::load(&plans, &fetcher)?;
     let bases = open_bases(project, nodes, options, &fetcher)?;

@@ -195,7 +195,8 @@ impl Profiles {
             return Err(Error::usage(format!(
                 "{origin}: profiles extend each other in a circle: {}",
                 trail.join(" → ")
-            )));
+            ))
+            .with_hint("take one of these `extends` out"));
         }
         self.require(&parent)
             .map_err(|error| prefix(&origin, "extends", error))?;

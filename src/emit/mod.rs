@@ -15,6 +15,7 @@ use std::str::FromStr;
 
 pub use checksums::write_checksums;
 pub use img::write_img;
+pub use output::prepare_folder;
 pub use xz::{XzOptions, XzSplice, write_xz};
 
 use crate::error::Error;

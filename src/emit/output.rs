@@ -134,23 +134,47 @@ fn free_space(path: &Path) -> Option<u64> {
     stat.f_bavail.checked_mul(stat.f_frsize)
 }
 
+/// Makes the output folder if need be, and sees that it can be written to: now, rather than after
+/// minutes of work.
+pub fn prepare_folder(dir: &Path) -> Result<()> {
+    fs::create_dir_all(dir)
+        .and_then(|()| tempfile::tempfile_in(dir))
+        .map(drop)
+        .map_err(|error| {
+            let hint = hint(dir, &error);
+            Error::failed(format!(
+                "the output folder {} can not be written to",
+                dir.display()
+            ))
+            .with_source(error)
+            .with_hint(hint)
+        })
+}
+
 /// What failed while writing `path`, and what to do about it.
 fn explain(path: &Path, error: io::Error) -> Error {
-    let dir = folder(path).display().to_string();
-    let hint = match error.kind() {
+    let hint = hint(folder(path), &error);
+    Error::failed(format!("writing {}", path.display()))
+        .with_source(error)
+        .with_hint(hint)
+}
+
+/// What to do about an error of writing to the folder `dir`.
+fn hint(dir: &Path, error: &io::Error) -> String {
+    let dir = dir.display();
+    match error.kind() {
         ErrorKind::PermissionDenied => format!("you may not write to {dir}; choose another folder"),
         ErrorKind::ReadOnlyFilesystem => format!("{dir} is read-only; choose another folder"),
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
             format!("no space is left in {dir}; free some, or choose another folder")
         }
         ErrorKind::NotFound => format!("the folder {dir} does not exist; make it first"),
-        ErrorKind::NotADirectory => format!("{dir} is not a folder; choose another one"),
+        ErrorKind::NotADirectory | ErrorKind::AlreadyExists => {
+            format!("{dir} is not a folder; choose another one")
+        }
         ErrorKind::FileTooLarge => {
             format!("the file system of {dir} can not hold files this large; choose another one")
         }
         _ => format!("check the folder {dir} and the disk it is on"),
-    };
-    Error::failed(format!("writing {}", path.display()))
-        .with_source(error)
-        .with_hint(hint)
+    }
 }

@@ -182,7 +182,8 @@ fn fixed_length(size: u64, image: u64, table: &PartitionTable, shortfall: u64) -
             "`disk.size` is {} MiB, but the base image has {} MiB and can not shrink",
             size >> 20,
             image >> 20
-        )));
+        ))
+        .with_hint("raise `disk.size`, or leave it out: the image then grows as needed"));
     }
     let len = size.saturating_sub(table.root.start) & !(crate::disk::SECTOR_SIZE - 1);
     if len < table.root.len.saturating_add(shortfall) {

@@ -79,7 +79,10 @@ pub fn check_elf(name: &str, head: &[u8], machine: &str) -> Result<()> {
     if head.len() < 20 || !head.starts_with(ELF_MAGIC) {
         return Err(Error::verification(format!(
             "payload {name} is not a program for {machine}: it is not an ELF file"
-        )));
+        ))
+        .with_hint(
+            "check the URL or file: this may be an archive, or a page that says what went wrong",
+        ));
     }
     let found = u16::from_le_bytes([head[18], head[19]]);
     if found == *wanted && head[4] == ELF_CLASS_64 && head[5] == ELF_LITTLE_ENDIAN {

@@ -261,7 +261,10 @@ impl RolePlanner<'_> {
                 )));
             }
         };
-        let usage = |why| Error::usage(format!("payload {}: {why}", payload.name));
+        let usage = |why| {
+            let (label, name) = (&self.role.label, &payload.name);
+            Error::usage(format!("{label}/role.toml: payload {name}: {why}"))
+        };
         let path = clean_path(&self.renderer.text(&payload.path)?).map_err(usage)?;
         let reference = PayloadRef {
             name: payload.name.clone(),

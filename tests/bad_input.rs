@@ -1,0 +1,707 @@
+//! Bad input, through the real binary: one clear message, the right exit code, no panic, nothing
+//! partial under a final name.
+
+mod cli_support;
+
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use cli_support::{PROFILE, Ran, Workbench, fixture, fixture_xz};
+
+const FAILED: i32 = 1;
+const USAGE: i32 = 2;
+const VERIFICATION: i32 = 3;
+const REFUSED: i32 = 4;
+const INTERRUPTED: i32 = 130;
+
+/// A copy of a fixture to damage.
+struct Base {
+    bench: Workbench,
+    file: File,
+}
+
+impl Base {
+    fn copy_of(variant: &str) -> Self {
+        let bench = Workbench::new();
+        let status = Command::new("cp")
+            .args(["--sparse=always", "--reflink=auto"])
+            .arg(fixture(variant))
+            .arg(bench.path("base.img"))
+            .status();
+        assert!(status.unwrap().success());
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).open(bench.path("base.img"));
+        let file = file.unwrap();
+        Self { bench, file }
+    }
+
+    fn read(&self, at: u64, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        self.file.read_exact_at(&mut bytes, at).unwrap();
+        bytes
+    }
+
+    fn write(&self, at: u64, bytes: &[u8]) {
+        self.file.write_all_at(bytes, at).unwrap();
+    }
+
+    fn number(&self, at: u64, len: usize) -> u64 {
+        let bytes = self.read(at, len);
+        bytes.iter().rev().fold(0, |n, b| n << 8 | u64::from(*b))
+    }
+
+    /// Where partition `index` (from 0) of the MBR begins, bytes.
+    fn partition(&self, index: u64) -> u64 {
+        self.number(446 + 16 * index + 8, 4) * 512
+    }
+
+    fn boot(&self) -> u64 {
+        self.partition(0)
+    }
+
+    fn root(&self) -> u64 {
+        self.partition(1)
+    }
+
+    /// Changes a field of the ext4 superblock and makes its checksum right again.
+    fn patch_superblock(&self, at: usize, len: usize, change: impl Fn(u64) -> u64) {
+        let start = self.root() + 1024;
+        let value = change(self.number(start + at as u64, len));
+        self.write(start + at as u64, &value.to_le_bytes()[..len]);
+        let crc = !crc32c::crc32c(&self.read(start, 0x3fc));
+        self.write(start + 0x3fc, &crc.to_le_bytes());
+    }
+
+    /// Where copy `copy` of the file allocation table begins.
+    fn fat(&self, copy: u64) -> u64 {
+        let (reserved, sectors) = (
+            self.number(self.boot() + 14, 2),
+            self.number(self.boot() + 36, 4),
+        );
+        self.boot() + (reserved + copy * sectors) * 512
+    }
+
+    /// Writes an entry of the file allocation table to both copies.
+    fn set_fat(&self, cluster: u64, value: u32) {
+        for copy in 0..2 {
+            self.write(self.fat(copy) + cluster * 4, &value.to_le_bytes());
+        }
+    }
+
+    #[track_caller]
+    fn assert_fails(&self, code: i32, words: &[&str]) {
+        self.bench.build("base.img").assert_fails(code, words);
+        self.bench.assert_nothing_left();
+    }
+}
+
+/// A change to a base, and what must be said about it.
+type Damage = (fn(&Base), i32, &'static [&'static str]);
+
+#[track_caller]
+fn check_damages(variant: &str, damages: &[Damage]) {
+    for (damage, code, words) in damages {
+        let base = Base::copy_of(variant);
+        damage(&base);
+        base.assert_fails(*code, words);
+    }
+}
+
+#[test]
+fn a_base_that_is_no_disk_image() {
+    let not_an_image: &[&str] = &["base.img", "not a disk image", "hint: ", "Raspberry Pi OS"];
+    for (content, words) in [
+        (b"#!/bin/sh\necho hello\n".repeat(100), not_an_image),
+        (vec![0; 4 << 20], not_an_image),
+        (vec![b'x'; 7], not_an_image),
+        (Vec::new(), &["base.img", "is empty", "hint: "]),
+    ] {
+        let bench = Workbench::new();
+        bench.write("base.img", &content);
+        let code = if content.is_empty() { USAGE } else { FAILED };
+        bench.build("base.img").assert_fails(code, words);
+        bench.assert_nothing_left();
+    }
+    let bench = Workbench::new();
+    for (base, words) in [
+        ("missing.img", &["missing.img", "No such file", "hint: "]),
+        ("profiles/", &["profiles/", "is not a file", "hint: "]),
+    ] {
+        bench.build(base).assert_fails(USAGE, words);
+    }
+    bench.assert_nothing_left();
+}
+
+#[test]
+fn a_truncated_xz() {
+    let whole = fs::read(fixture_xz("trixie")).unwrap();
+    for len in [20, whole.len() / 3, whole.len() - 8] {
+        let bench = Workbench::new();
+        bench.write("base.img.xz", &whole[..len]);
+        let words = ["base.img.xz", "is truncated", "hint: download it again"];
+        bench.build("base.img.xz").assert_fails(FAILED, &words);
+        bench.assert_nothing_left();
+    }
+    let mut flipped = whole.clone();
+    flipped[whole.len() / 2] ^= 0xff;
+    let bench = Workbench::new();
+    bench.write("base.img.xz", &flipped);
+    let words = ["base.img.xz", "is damaged", "hint: download it again"];
+    bench.build("base.img.xz").assert_fails(FAILED, &words);
+    bench.assert_nothing_left();
+}
+
+#[test]
+fn a_truncated_image() {
+    let cut = |base: &Base| base.file.set_len(base.root() + (1 << 20)).unwrap();
+    check_damages("trixie", &[(cut, FAILED, &["cut short", "hint: "])]);
+}
+
+#[test]
+fn an_mbr_without_the_partitions() {
+    check_damages(
+        "trixie",
+        &[
+            (
+                |base| base.write(446 + 16 + 4, &[0x07]),
+                FAILED,
+                &["base.img", "no Linux root partition", "hint: "],
+            ),
+            (
+                |base| base.write(446, &[0; 16]),
+                FAILED,
+                &["no FAT boot partition", "hint: "],
+            ),
+            (
+                |base| base.write(446 + 16 + 8, &1u32.to_le_bytes()),
+                FAILED,
+                &["overlap", "hint: "],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn a_damaged_gpt() {
+    check_damages(
+        "gpt",
+        &[
+            (
+                |base| base.write(512 + 24, &[7]),
+                FAILED,
+                &["GPT", "checksum of its header", "hint: "],
+            ),
+            (
+                |base| base.write(1024 + 33, &[0x55]),
+                FAILED,
+                &["GPT", "checksum", "hint: "],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn a_damaged_fat() {
+    check_damages(
+        "trixie",
+        &[
+            (
+                |base| base.write(base.boot() + 11, &[0xff; 25]),
+                FAILED,
+                &[
+                    "opening the boot file system",
+                    "FAT",
+                    "sectors of 65535",
+                    "hint: ",
+                ],
+            ),
+            (
+                |base| base.write(base.boot() + 510, &[0; 2]),
+                FAILED,
+                &["FAT file system is damaged", "55 aa", "hint: "],
+            ),
+            (
+                |base| base.write(base.fat(1) + 400, &[1, 2, 3]),
+                FAILED,
+                &["FAT file system is damaged", "two copies", "cluster 100"],
+            ),
+            (
+                // The root folder's chain leads back to its beginning.
+                |base| base.set_fat(2, 2),
+                FAILED,
+                &["FAT file system is damaged", "loops", "hint: "],
+            ),
+            (
+                |base| base.set_fat(2, 0),
+                FAILED,
+                &["FAT file system is damaged", "cluster 2", "hint: "],
+            ),
+            (
+                |base| base.write(base.boot() + 42, &[1]),
+                FAILED,
+                &["FAT32 that is not supported"],
+            ),
+            (
+                |base| base.write(base.boot() + 22, &[9]),
+                FAILED,
+                &["FAT12 or FAT16", "hint: "],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn a_damaged_ext4() {
+    check_damages(
+        "trixie",
+        &[
+            (
+                |base| base.write(base.root() + 1024 + 0x38, &[0, 0]),
+                FAILED,
+                &[
+                    "opening the root file system",
+                    "no ext4 file system",
+                    "0x0000",
+                    "hint: ",
+                ],
+            ),
+            (
+                |base| base.write(base.root() + 1024 + 0x78, b"flipped"),
+                FAILED,
+                &["ext4 file system is damaged", "checksum", "hint: "],
+            ),
+            (
+                |base| base.patch_superblock(0x20, 4, |_| 7),
+                FAILED,
+                &["ext4 file system is damaged", "blocks per group"],
+            ),
+            (
+                |base| base.patch_superblock(0x4, 4, |blocks| blocks * 4),
+                FAILED,
+                &["ext4 file system is damaged", "do not fit the partition"],
+            ),
+            (
+                // The group descriptors.
+                |base| base.write(base.root() + 4096, &[0xff; 64]),
+                FAILED,
+                &["ext4 file system is damaged", "group 0", "hint: "],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn an_ext4_with_features_that_can_not_be_edited() {
+    check_damages(
+        "trixie",
+        &[
+            (
+                |base| base.patch_superblock(0x60, 4, |f| f | 0x8000_0000),
+                REFUSED,
+                &["unknown incompat feature 0x80000000", "hint: "],
+            ),
+            (
+                |base| base.patch_superblock(0x60, 4, |f| f | 0x1_0000),
+                REFUSED,
+                &["encrypt", "hint: "],
+            ),
+            (
+                |base| base.patch_superblock(0x64, 4, |f| f | 0x200),
+                REFUSED,
+                &["bigalloc", "hint: "],
+            ),
+            (
+                |base| base.patch_superblock(0x60, 4, |f| f & !0x40),
+                REFUSED,
+                &["no extents", "hint: "],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn an_ext4_that_was_not_put_away() {
+    check_damages(
+        "trixie",
+        &[
+            (
+                |base| base.patch_superblock(0x60, 4, |f| f | 0x4),
+                REFUSED,
+                &[
+                    "journal has not been replayed",
+                    "needs_recovery",
+                    "hint: run e2fsck",
+                ],
+            ),
+            (
+                |base| base.patch_superblock(0x3a, 2, |_| 0),
+                REFUSED,
+                &["marked as in use", "hint: run e2fsck"],
+            ),
+            (
+                |base| base.patch_superblock(0x3a, 2, |state| state | 2),
+                REFUSED,
+                &["marked as having errors", "hint: run e2fsck"],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn a_payload_beyond_what_the_file_system_can_grow_to() {
+    let base = Base::copy_of("onek");
+    let bench = &base.bench;
+    bench.add_role("[[payload]]\nname = \"big\"\nfile = \"big\"\npath = \"/opt/big\"\n");
+    let big = File::create(bench.path("big")).unwrap();
+    big.write_all_at(b"\x7fELF", 0).unwrap();
+    big.set_len(TOO_MUCH).unwrap();
+    base.assert_fails(FAILED, &["can not grow beyond", "MiB", "hint: "]);
+
+    // A fixed size that leaves too little room, and one that the base does not fit into.
+    big.set_len(300 << 20).unwrap();
+    for (size, code, words) in [
+        (
+            "256MiB",
+            FAILED,
+            ["`disk.size` of 256 MiB", "too little", "hint: "],
+        ),
+        (
+            "64MiB",
+            USAGE,
+            ["`disk.size` is 64 MiB", "can not shrink", "hint: "],
+        ),
+    ] {
+        let set = format!("disk.size={size}");
+        let args = bench.build_args("base.img", &["--format", "img", "--set", &set]);
+        bench.run(&args).assert_fails(code, &words);
+        bench.assert_nothing_left();
+    }
+}
+
+/// More than an ext4 of 1 KiB blocks and of the fixture's size can grow by.
+const TOO_MUCH: u64 = 1 << 30;
+
+#[test]
+fn a_circle_of_extends() {
+    let bench = Workbench::new();
+    bench.write("profiles/node.toml", format!("extends = \"b\"\n{PROFILE}"));
+    bench.write("profiles/b.toml", "\nextends = \"c\"\n");
+    bench.write("profiles/c.toml", "extends = \"b\"\n");
+    let words = ["profiles/c.toml:1", "circle", "b → c → b", "hint: "];
+    bench.build("base.img").assert_fails(USAGE, &words);
+    bench.assert_nothing_left();
+}
+
+#[test]
+fn a_template_with_an_undefined_variable() {
+    for (text, words) in [
+        (
+            "a\nb {{ nodee.hostname }}\n",
+            [
+                "overlays/x/root/etc/x.j2:2",
+                "undefined value",
+                "nodee",
+                "hint: ",
+            ],
+        ),
+        (
+            "{{ node.hostnam }}\n",
+            [
+                "overlays/x/root/etc/x.j2:1",
+                "undefined value",
+                "hostnam",
+                "hint: ",
+            ],
+        ),
+        (
+            "\n\n{% if x %}\n",
+            [
+                "overlays/x/root/etc/x.j2:",
+                "syntax error",
+                "unexpected",
+                "hint: ",
+            ],
+        ),
+    ] {
+        let bench = Workbench::new();
+        bench.add_role("");
+        bench.write("overlays/x/root/etc/x.j2", text);
+        bench.build("base.img").assert_fails(USAGE, &words);
+        bench.assert_nothing_left();
+    }
+}
+
+#[test]
+fn an_overlay_that_would_escape_its_folder() {
+    for (manifest, place) in [
+        ("[modes]\n\"/etc/../../x\" = \"0644\"", "/etc/../../x"),
+        ("[directories]\n\"etc/x\" = \"0755\"", "etc/x"),
+        ("[links]\n\"/../x\" = \"y\"", "/../x"),
+        ("[remove]\npaths = [\"/a/..\"]", "/a/.."),
+        (
+            "[[payload]]\nname = \"p\"\nfile = \"p\"\npath = \"/opt/../../p\"",
+            "/opt/../../p",
+        ),
+    ] {
+        let bench = Workbench::new();
+        bench.add_role(manifest);
+        bench
+            .build("base.img")
+            .assert_fails(USAGE, &[place, "role.toml"]);
+        bench.assert_nothing_left();
+    }
+    for (target, why) in [
+        ("/etc/passwd", "is absolute"),
+        ("../../../secret", "leads out of the overlay"),
+    ] {
+        let bench = Workbench::new();
+        bench.add_role("");
+        bench.write("overlays/x/root/etc/y", "");
+        symlink(target, bench.path("overlays/x/root/etc/link")).unwrap();
+        let words = ["overlays/x/root/etc/link", target, why, "hint: ", "[links]"];
+        bench.build("base.img").assert_fails(REFUSED, &words);
+        bench.assert_nothing_left();
+    }
+    let bench = Workbench::new();
+    bench.add_role("[secrets.s]\nrequired = true\nhelp = \"\"\n");
+    bench.write("overlays/x/boot/s.txt.j2", "{{ secret('s') }}");
+    let profile = fs::read_to_string(bench.path("profiles/node.toml")).unwrap();
+    bench.write(
+        "profiles/node.toml",
+        format!("{profile}[secrets]\ns = \"cmd:echo hunter2\"\n"),
+    );
+    let ran = bench.build("base.img");
+    ran.assert_fails(REFUSED, &["overlays/x/boot/s.txt.j2", "boot partition"]);
+    assert!(!ran.stderr.contains("hunter2"));
+}
+
+/// The head of a 64-bit program for `machine`.
+fn elf(machine: u16) -> Vec<u8> {
+    let mut head = vec![0; 4096];
+    head[..6].copy_from_slice(b"\x7fELF\x02\x01");
+    head[18..20].copy_from_slice(&machine.to_le_bytes());
+    head
+}
+
+#[test]
+fn a_payload_of_the_wrong_architecture() {
+    const PAYLOAD: &str =
+        "[[payload]]\nname = \"tool\"\nfile = \"tool\"\npath = \"/opt/tool\"\nelf = \"aarch64\"\n";
+    for (content, words) in [
+        (elf(62), ["payload tool", "for x86_64", "for aarch64"]),
+        (elf(40), ["payload tool", "for arm,", "for aarch64"]),
+        (
+            b"<html>not found</html>".to_vec(),
+            ["payload tool", "not an ELF file", "for aarch64"],
+        ),
+    ] {
+        let bench = Workbench::new();
+        bench.add_role(PAYLOAD);
+        bench.write("tool", content);
+        let ran = bench.build("base.img");
+        ran.assert_fails(VERIFICATION, &words);
+        ran.assert_fails(VERIFICATION, &["hint: "]);
+        bench.assert_nothing_left();
+    }
+    let bench = Workbench::new();
+    bench.add_role(&format!("{PAYLOAD}sha256 = \"{}\"\n", "0".repeat(64)));
+    bench.write("tool", elf(183));
+    let words = [
+        "tool has the wrong sha256",
+        "expected 0000",
+        "found ",
+        "hint: ",
+    ];
+    bench.build("base.img").assert_fails(VERIFICATION, &words);
+    bench.assert_nothing_left();
+}
+
+/// Runs `imgbuild ARGS` where a tmpfs with `options` is mounted on `folder` for it alone. Gives what
+/// it said and the names left in the folder; `None` (and says why) where that is not possible.
+fn run_on_tmpfs(
+    bench: &Workbench,
+    folder: &str,
+    options: &str,
+    args: &[&str],
+) -> Option<(Ran, String)> {
+    const SCRIPT: &str = "mount -t tmpfs -o \"$1\" tmpfs \"$2\" || exit 77; folder=$2; shift 2; \"$@\"; code=$?; \
+        ls -AR \"$folder\" >listing; exit $code";
+    fs::create_dir_all(bench.path(folder)).unwrap();
+    let mut command = Command::new("unshare");
+    command
+        .args([
+            "--user",
+            "--map-root-user",
+            "--mount",
+            "sh",
+            "-c",
+            SCRIPT,
+            "sh",
+            options,
+            folder,
+        ])
+        .arg(env!("CARGO_BIN_EXE_imgbuild"))
+        .args(args);
+    bench.surround(&mut command);
+    let output = command.output();
+    let ran = output.map(Ran::of).ok().filter(|ran| {
+        let possible = !ran.stderr.contains("unshare:") && ran.code != Some(77);
+        if !possible {
+            eprintln!("skipped, no mount here: {}", ran.stderr);
+        }
+        possible
+    })?;
+    let listing = fs::read_to_string(bench.path("listing")).unwrap_or_default();
+    Some((ran, listing))
+}
+
+#[test]
+fn an_output_folder_without_space() {
+    let bench = Workbench::new();
+    let base = fixture("trixie");
+    let args = bench.build_args(base.to_str().unwrap(), &["--format", "img"]);
+    assert_eq!(bench.run(&args).code, Some(0));
+    let needed = fs::metadata(bench.path("out/node.img")).unwrap().blocks() * 512;
+    fs::remove_dir_all(bench.path("out")).unwrap();
+    // Much too small is seen beforehand, a little too small in the middle.
+    for (size, words) in [
+        (
+            4 << 20,
+            ["not enough space in out", "MB are needed", "hint: "],
+        ),
+        (
+            needed * 9 / 10,
+            ["writing out/node.img", "No space left", "hint: "],
+        ),
+    ] {
+        let options = format!("size={size}");
+        let Some((ran, listing)) = run_on_tmpfs(&bench, "out", &options, &args) else {
+            return;
+        };
+        ran.assert_fails(FAILED, &words);
+        assert_eq!(listing.trim(), "out:");
+    }
+}
+
+#[test]
+fn a_cache_without_space() {
+    let bench = Workbench::new();
+    let base = fixture_xz("trixie");
+    let args = bench.build_args(base.to_str().unwrap(), &[]);
+    let Some((ran, listing)) = run_on_tmpfs(&bench, "cache", "size=8m", &args) else {
+        return;
+    };
+    ran.assert_fails(FAILED, &["unpacking", "No space left", "hint: "]);
+    assert!(!listing.contains(".part"), "{listing}");
+    bench.assert_nothing_left();
+}
+
+#[test]
+fn an_output_folder_without_permission() {
+    let bench = Workbench::new();
+    bench.write("file", "");
+    for out in ["file", "file/out"] {
+        let args = bench.build_args("base.img", &["--out", out]);
+        let words = [
+            &format!("the output folder {out} can not be written to"),
+            "hint: ",
+            "is not a folder",
+        ];
+        bench.run(&args).assert_fails(FAILED, &words);
+    }
+    assert_eq!(fs::read(bench.path("file")).unwrap(), b"");
+    // Seen before anything is fetched: there is no base.img.
+    let args = bench.build_args("base.img", &[]);
+    if let Some((ran, _)) = run_on_tmpfs(&bench, "out", "ro", &args) {
+        ran.assert_fails(
+            FAILED,
+            &["folder out can not", "Read-only file system", "hint: "],
+        );
+    }
+    let folder = bench.path("closed");
+    fs::create_dir(&folder).unwrap();
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o555)).unwrap();
+    if fs::write(folder.join("try"), "").is_ok() {
+        fs::remove_file(folder.join("try")).unwrap();
+        eprintln!("skipped: root may write everywhere");
+        return;
+    }
+    let args = bench.build_args("base.img", &["--out", "closed"]);
+    bench
+        .run(&args)
+        .assert_fails(FAILED, &["closed", "Permission denied", "hint: "]);
+}
+
+/// Starts a build and sends it `signal` after `delay`; whether that came before its end.
+fn interrupt(base: &Path, signal: &str, delay: Duration) -> bool {
+    let bench = Workbench::new();
+    let more = [
+        "--compress",
+        "best",
+        "--format",
+        "img.xz",
+        "--format",
+        "img",
+    ];
+    let child = bench
+        .imgbuild(&bench.build_args(base.to_str().unwrap(), &more))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(delay);
+    let pid = child.id().to_string();
+    // It may be gone already.
+    let _ = Command::new("kill").args(["-s", signal, &pid]).output();
+    let ran = Ran::of(child.wait_with_output().unwrap());
+    if ran.code == Some(0) {
+        return false;
+    }
+    assert_eq!(
+        ran.code,
+        Some(INTERRUPTED),
+        "{signal} after {delay:?}: {}",
+        ran.stderr
+    );
+    assert_eq!(ran.stdout, "");
+    let last = ran.stderr.lines().last().unwrap_or_default();
+    assert_eq!(last, "interrupted: nothing unfinished was left behind");
+    assert!(
+        !ran.stderr.contains("panicked") && !ran.stderr.contains("error"),
+        "{}",
+        ran.stderr
+    );
+    let whole = bench.path("out/node.img.xz");
+    if whole.exists() {
+        // The first of the two outputs was done.
+        let status = Command::new("xz").arg("--test").arg(&whole).status();
+        assert!(status.unwrap().success());
+        fs::remove_file(whole).unwrap();
+    }
+    bench.assert_nothing_left();
+    true
+}
+
+#[test]
+fn a_signal_in_the_middle() {
+    let bases: [PathBuf; 2] = [fixture("trixie"), fixture_xz("trixie")];
+    let mut interrupted = 0;
+    for (round, delay) in [50, 200, 600, 1500].into_iter().enumerate() {
+        for (base, signal) in bases.iter().zip(["INT", "TERM"]) {
+            // Each signal meets each kind of base.
+            let base = if round % 2 == 0 {
+                base
+            } else {
+                &bases[usize::from(signal == "INT")]
+            };
+            interrupted += u32::from(interrupt(base, signal, Duration::from_millis(delay)));
+        }
+    }
+    assert!(
+        interrupted >= 4,
+        "only {interrupted} of 8 came before the end"
+    );
+}
