@@ -418,6 +418,30 @@ fn put_gpt(image: &mut [u8]) {
     }
 }
 
+fn seal_gpt(image: &mut [u8]) {
+    let entries = crc32fast::hash(&image[1024..1024 + 128 * 128]);
+    image[512 + 88..][..4].copy_from_slice(&entries.to_le_bytes());
+    image[512 + 16..][..4].fill(0);
+    let header = crc32fast::hash(&image[512..512 + 92]);
+    image[512 + 16..][..4].copy_from_slice(&header.to_le_bytes());
+}
+
+/// Without tools, and so that the fuzzer below is known to start from a table that can grow.
+#[test]
+fn grows_a_gpt() {
+    let mut image = mbr_image();
+    put_gpt(&mut image);
+    seal_gpt(&mut image);
+    let disk = disk(image);
+    let table = partition_table::read(&disk).unwrap();
+    let grown = partition_table::grow_root(&disk, &table, 40 * MIB).unwrap();
+    assert_eq!(grown.root.range(), 16 * MIB..56 * MIB);
+    assert_eq!(disk.len(), 56 * MIB + 33 * 512);
+    let mut backup = [0; 8];
+    disk.read_at(disk.len() - 512, &mut backup).unwrap();
+    assert_eq!(backup, *b"EFI PART");
+}
+
 proptest! {
     #![proptest_config(cases())]
 
@@ -434,11 +458,7 @@ proptest! {
         }
         if gpt {
             // With checksums put right the rest of the header is looked at, too.
-            let entries = crc32fast::hash(&image[1024..1024 + 128 * 128]);
-            image[512 + 88..][..4].copy_from_slice(&entries.to_le_bytes());
-            image[512 + 16..][..4].fill(0);
-            let header = crc32fast::hash(&image[512..512 + 92]);
-            image[512 + 16..][..4].copy_from_slice(&header.to_le_bytes());
+            seal_gpt(&mut image);
         }
         image[510..512].copy_from_slice(&[0x55, 0xaa]);
         let disk = CowDisk::new(Arc::new(Padded(image.clone())));
