@@ -188,7 +188,8 @@ mod tests {
 
     #[test]
     fn context_keeps_kind_and_innermost_hint() {
-        let inner: Result<()> = Err(Error::verification("sha256 differs").with_hint("download again"));
+        let inner: Result<()> =
+            Err(Error::verification("sha256 differs").with_hint("download again"));
         let outer = inner.context(|| "fetching base".into()).unwrap_err();
         assert_eq!(outer.kind(), ErrorKind::Verification);
         assert_eq!(outer.hint(), Some("download again"));

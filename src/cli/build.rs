@@ -2,6 +2,7 @@
 
 use super::args::{BuildArgs, Compress};
 use crate::build::{BuildOptions, NodeImages, build};
+use crate::clock::source_date_epoch;
 use crate::error::{Error, Result};
 use crate::job::Job;
 use crate::project::Project;
@@ -58,23 +59,6 @@ fn options(args: &BuildArgs) -> Result<BuildOptions> {
             .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get())),
         time: source_date_epoch()?,
     })
-}
-
-/// <https://reproducible-builds.org/specs/source-date-epoch/>
-fn source_date_epoch() -> Result<Option<i64>> {
-    match std::env::var("SOURCE_DATE_EPOCH") {
-        Err(_) => Ok(None),
-        Ok(text) => text
-            .parse()
-            .ok()
-            .filter(|t| *t >= 0)
-            .map(Some)
-            .ok_or_else(|| {
-                Error::usage(format!(
-                    "SOURCE_DATE_EPOCH is `{text}`, not a number of seconds since 1970"
-                ))
-            }),
-    }
 }
 
 fn describe(node: &NodeImages) -> String {
