@@ -28,6 +28,7 @@
 
 pub mod build;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod disk;
 pub mod emit;

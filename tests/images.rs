@@ -9,8 +9,6 @@ mod images_support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use imgbuild::overlay::Part;
-use imgbuild::plan::{Action, Content, Edit, Plan, When};
 use images_support::build::{
     KEY, PASSWORD_HASH, PROFILES, Request, Table, World, secret_values, table,
 };
@@ -20,6 +18,8 @@ use images_support::{
     accepts, boot, both, fixture, full_tier, judges, large_base, no_problems, output, sha256, tool,
     tree,
 };
+use imgbuild::overlay::Part;
+use imgbuild::plan::{Action, Content, Edit, Plan, When};
 
 /// A base, read once.
 struct Base {
@@ -113,11 +113,7 @@ impl<'a> Node<'a> {
             When::Offline => !self.cloud_init,
             When::CloudInitUnused => !self.cloud_init && self.base.has_cloud_init,
         };
-        self.plan
-            .edits
-            .iter()
-            .filter(|e| applies(e.when))
-            .collect()
+        self.plan.edits.iter().filter(|e| applies(e.when)).collect()
     }
 
     fn check(&self) -> Vec<&'static str> {
@@ -311,7 +307,9 @@ impl<'a> Node<'a> {
     }
 
     fn rendered_files_are_accepted(&self) -> Vec<&'static str> {
-        let user_data = self.world.path(&format!("{}-user-data", self.plan.hostname));
+        let user_data = self
+            .world
+            .path(&format!("{}-user-data", self.plan.hostname));
         let seed = self.boot.get("/user-data").and_then(|e| e.bytes.clone());
         if let Some(bytes) = &seed {
             std::fs::write(&user_data, bytes).unwrap();
@@ -535,7 +533,9 @@ fn offline_identity(node: &Node<'_>, user: &str, hash: &str, keyboard: &str, zon
     );
     let shadow = node.text("/etc/shadow");
     assert!(
-        shadow.lines().any(|l| l.starts_with(&format!("{user}:{hash}:"))),
+        shadow
+            .lines()
+            .any(|l| l.starts_with(&format!("{user}:{hash}:"))),
         "{name}: /etc/shadow"
     );
     let groups: BTreeMap<String, Vec<String>> = node
@@ -603,7 +603,9 @@ fn builds_are_reproducible() {
     let base = fixture(&["trixie", "--xz"]);
     let raw = fixture(&["trixie"]);
     let env = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
-        let owned = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        let owned = pairs
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
         owned.collect()
     };
     let args = |list: &[&str]| list.iter().map(|a| (*a).to_owned()).collect();
@@ -642,7 +644,11 @@ fn builds_are_reproducible() {
         digests(&world.path(second.out)),
         digests(&world.path(third.out)),
     );
-    assert_eq!(a.len(), 9, "four nodes in two formats and SHA256SUMS: {a:?}");
+    assert_eq!(
+        a.len(),
+        9,
+        "four nodes in two formats and SHA256SUMS: {a:?}"
+    );
     assert_eq!(a, b, "two builds of the same differ");
     for (name, digest) in c.iter().filter(|(name, _)| name.ends_with(".img")) {
         assert_eq!(digest, &a[name], "{name} from the raw base differs");

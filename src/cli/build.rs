@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::args::{BuildArgs, Compress};
 use crate::build::{BuildOptions, NodeImages, build};
+use crate::clock::source_date_epoch;
 use crate::error::{Error, Result};
 use crate::job::Job;
 use crate::project::Project;
@@ -59,6 +60,7 @@ fn options(args: &BuildArgs) -> Result<BuildOptions> {
     })
 }
 
+<<<<<<< HEAD
 /// What is a file here is that file, whatever its name.
 fn base_request(image: &str, args: &BuildArgs) -> BaseRequest {
     let path = Path::new(image);
@@ -85,6 +87,8 @@ fn source_date_epoch() -> Result<Option<i64>> {
     }
 }
 
+=======
+>>>>>>> work-b
 fn describe(node: &NodeImages) -> String {
     let patched = &node.patched;
     format!(

@@ -133,10 +133,21 @@ fn check_network(cluster: &Cluster, node: &Node, problems: &mut Vec<Problem>) {
             network.gateway, network.cidr
         );
         problems.push(Problem::new(&node.origin("network.gateway"), what));
+    } else if is_edge(network.cidr, network.gateway) {
+        let what = format!(
+            "`network.gateway` {} is the first or last address of {}, which no host has",
+            network.gateway, network.cidr
+        );
+        problems.push(Problem::new(&node.origin("network.gateway"), what));
     }
     if let Some(dhcp) = network.dhcp {
         check_inside(network.cidr, dhcp, "network.dhcp", node, problems);
     }
+}
+
+/// Whether `address` names the network or reaches all of it.
+fn is_edge(cidr: Cidr, address: Ipv4Addr) -> bool {
+    cidr.prefix() < 31 && (address == cidr.network() || address == cidr.broadcast())
 }
 
 fn check_inside(cidr: Cidr, range: IpRange, key: &str, node: &Node, problems: &mut Vec<Problem>) {
@@ -161,6 +172,16 @@ fn check_metallb(cluster: &Cluster, node: &Node, problems: &mut Vec<Problem>) {
         let what = format!(
             "`{key}` {pool} contains the gateway {}",
             cluster.network.gateway
+        );
+        problems.push(Problem::new(&origin, what));
+    }
+    if [pool.first, pool.last]
+        .into_iter()
+        .any(|a| is_edge(cluster.network.cidr, a))
+    {
+        let what = format!(
+            "`{key}` {pool} contains the first or last address of {}, which no host can have",
+            cluster.network.cidr
         );
         problems.push(Problem::new(&origin, what));
     }

@@ -142,8 +142,8 @@ impl Profiles {
     }
 
     /// All profiles, merged along `extends`, with `overrides` laid on top. Overrides of a table go
-    /// to every profile; overrides of a key at the top (`hostname`, `address`, …) only to those that
-    /// are `selected`.
+    /// to every profile; overrides of a key at the top (`hostname`, `address`, …) only to nodes that
+    /// are `selected`, or to all nodes where none is.
     pub fn load(&self, overrides: &Overrides, selected: &[String]) -> Result<Vec<RawProfile>> {
         self.names
             .iter()
@@ -159,7 +159,7 @@ impl Profiles {
     ) -> Result<RawProfile> {
         let mut values = self.merged(name, &mut Vec::new())?;
         let is_node = values.contains_key("hostname");
-        let chosen = is_node && selected.iter().any(|s| s == name);
+        let chosen = is_node && (selected.is_empty() || selected.iter().any(|s| s == name));
         for (key, text) in &overrides.0 {
             let path: Vec<&str> = key.split('.').collect();
             if path.len() == 1 && !chosen {

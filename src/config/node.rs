@@ -264,7 +264,10 @@ impl Reader<'_> {
     ) -> Option<T> {
         let found = text_of(values, key).and_then(|text| text.parse().ok());
         if found.is_none() {
-            let origin = Origin::named(format!("profile {}", self.profile.name));
+            let origin = match values.get(key) {
+                Some(item) => item.origin.clone(),
+                None => Origin::named(format!("profile {}", self.profile.name)),
+            };
             let what = format!("`{}` is missing", dotted(table, key));
             self.missing.push(Problem::new(&origin, what));
         }

@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
+use regex_lite::Regex;
+
 use super::net::{Cidr, IpRange};
 use super::value::{Item, Origin, Value};
 use crate::error::{Error, Result};
@@ -36,6 +38,8 @@ pub struct Field {
     pub required: bool,
     /// When not empty, the only values allowed.
     pub choices: Vec<String>,
+    /// A regular expression that the whole value matches, or each value of a list.
+    pub pattern: Option<String>,
     pub help: String,
 }
 
@@ -311,6 +315,23 @@ const CORE_CHOICES: &[(&str, &str, &[&str])] = &[
     ("user", "sudo", &["nopasswd", "password", "none"]),
 ];
 
+/// `(table, key, pattern)`: these go into files of the node as they are.
+const CORE_PATTERNS: &[(&str, &str, &str)] = &[
+    ("network", "interface", "[A-Za-z0-9._-]{1,15}"),
+    ("network", "search", "[A-Za-z0-9.-]+"),
+    ("user", "groups", "[A-Za-z0-9_-]+"),
+    ("user", "shell", "/[A-Za-z0-9._/+-]+"),
+    ("locale", "lang", "[A-Za-z0-9._@-]+"),
+    ("locale", "timezone", "[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*"),
+    ("locale", "keyboard", "[a-z0-9_,()-]+"),
+    ("locale", "wifi_country", "[A-Z]{2}"),
+    ("time", "servers", "[A-Za-z0-9.:-]+"),
+    ("boot", "poe_fan", "[0-9]{1,6}"),
+    ("boot", "usb_quirks", "[0-9A-Fa-f]{4}:[0-9A-Fa-f]{4}:[a-z]+"),
+    ("boot", "config_txt", "[^\\n\\r]*"),
+    ("boot", "cmdline", "[^\\n\\r]*"),
+];
+
 /// Secrets that are not a role's.
 const CORE_SECRETS: &[(&str, &str)] = &[(
     "password_hash",
@@ -456,6 +477,10 @@ fn core_field(table: &str, (name, kind, default, help): &CoreField) -> Field {
             .then(|| super::value::parse_override(default, &default_origin())),
         required: false,
         choices,
+        pattern: CORE_PATTERNS
+            .iter()
+            .find(|(t, key, _)| *t == table && key == name)
+            .map(|(_, _, pattern)| (*pattern).to_owned()),
         help: (*help).to_owned(),
     }
 }
@@ -484,7 +509,10 @@ impl Field {
     fn check(&self, table: &str, item: &Item, problems: &mut Vec<Problem>) {
         let key = dotted(table, &self.name);
         match self.kind.check(&item.value) {
-            Ok(()) => self.check_choice(&key, item, problems),
+            Ok(()) => {
+                self.check_choice(&key, item, problems);
+                self.check_pattern(&key, item, problems);
+            }
             Err(why) => problems.push(Problem::new(&item.origin, format!("`{key}`: {why}"))),
         }
     }
@@ -500,6 +528,30 @@ impl Field {
         let what = format!("`{key}` is `{text}`; it can be `{allowed}`");
         problems.push(Problem::new(&item.origin, what));
     }
+
+    fn check_pattern(&self, key: &str, item: &Item, problems: &mut Vec<Problem>) {
+        let Some(pattern) = &self.pattern else { return };
+        let items = match &item.value {
+            Value::List(items) => items.as_slice(),
+            _ => std::slice::from_ref(item),
+        };
+        for item in items {
+            // Empty stands for a value that is not given.
+            let Some(text) = item.value.as_text().filter(|t| !t.is_empty()) else {
+                continue;
+            };
+            if !full_match(pattern).is_ok_and(|regex| regex.is_match(text)) {
+                let what = format!("`{key}`: {text:?} is not of the form {pattern}");
+                problems.push(Problem::new(&item.origin, what));
+            }
+        }
+    }
+}
+
+/// `pattern` as something that only whole texts match.
+pub fn full_match(pattern: &str) -> std::result::Result<Regex, String> {
+    Regex::new(&format!("^(?:{pattern})$"))
+        .map_err(|error| format!("`pattern` {pattern} is not a regular expression: {error}"))
 }
 
 impl Kind {
@@ -529,6 +581,8 @@ impl Kind {
 
     fn check_text(self, text: &str) -> std::result::Result<(), String> {
         match self {
+            // Takes back what is inherited; where there must be one, it is missed later.
+            Self::Address | Self::Range | Self::Size if text.is_empty() => Ok(()),
             Self::Address => text
                 .parse::<Ipv4Addr>()
                 .map(drop)

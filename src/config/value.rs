@@ -230,6 +230,13 @@ pub fn set(tree: &mut BTreeMap<String, Item>, path: &[&str], item: Item) {
         value: Value::Table(BTreeMap::new()),
         origin: item.origin.clone(),
     });
+    // What is no table becomes one: the schema then says that it can not be.
+    if entry.value.as_table().is_none() {
+        *entry = Item {
+            value: Value::Table(BTreeMap::new()),
+            origin: item.origin.clone(),
+        };
+    }
     if let Value::Table(table) = &mut entry.value {
         set(table, rest, item);
     }

@@ -5,8 +5,10 @@ use std::path::Path;
 
 use rust_embed::RustEmbed;
 
+use super::context::{ClusterContext, node_context};
 use super::files::{Entry, read_folder};
 use super::role::Role;
+use super::template::{Renderer, SecretMode};
 use crate::config::{Cluster, Node, Schema};
 use crate::error::{Error, Result, ResultExt};
 
@@ -145,9 +147,16 @@ impl Catalog {
     /// Checks the roles of every node: known, without conflicts, with their required options.
     pub fn check(&self, cluster: &Cluster) -> Result<()> {
         for node in &cluster.nodes {
+            check_conflicts(node, &self.roles_of(node)?)?;
+        }
+        let shared = ClusterContext::new(cluster, self)?;
+        for node in &cluster.nodes {
             let roles = self.roles_of(node)?;
-            check_conflicts(node, &roles)?;
-            check_required_options(node, &roles)?;
+            for role in &roles {
+                let context = node_context(cluster, &shared, node, &roles, role, &[]);
+                let renderer = Renderer::new(role, node, context, SecretMode::Redact);
+                check_required_options(node, role, &renderer)?;
+            }
         }
         Ok(())
     }
@@ -169,19 +178,18 @@ fn check_conflicts(node: &Node, roles: &[&Role]) -> Result<()> {
     Ok(())
 }
 
-fn check_required_options(node: &Node, roles: &[&Role]) -> Result<()> {
-    for role in roles {
-        for (name, spec) in role.manifest.options.iter().filter(|(_, s)| s.required) {
-            let value = node.options.get(&role.name).and_then(|o| o.get(name));
-            if value.is_none_or(|v| v.is_null() || v.as_str() == Some("")) {
-                return Err(Error::usage(format!(
-                    "{}: the role `{}` wants `{}.{name}`: {}",
-                    node.origin("roles"),
-                    role.name,
-                    role.name,
-                    spec.help
-                )));
-            }
+fn check_required_options(node: &Node, role: &Role, renderer: &Renderer) -> Result<()> {
+    for (name, spec) in &role.manifest.options {
+        let value = node.options.get(&role.name).and_then(|o| o.get(name));
+        let missing = value.is_none_or(|v| v.is_null() || v.as_str() == Some(""));
+        if missing && renderer.is_required(&spec.required)? {
+            return Err(Error::usage(format!(
+                "{}: the role `{}` wants `{}.{name}`: {}",
+                node.origin("roles"),
+                role.name,
+                role.name,
+                spec.help
+            )));
         }
     }
     Ok(())

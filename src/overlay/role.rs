@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::files::{Entry, OverlayFile, clean_path, overlay_files};
-use crate::config::{Field, Item, Kind, Origin, Table, Value};
+use crate::config::{Field, Item, Kind, Origin, Table, Value, full_match};
 use crate::error::{Error, Result};
 
 /// A role: its `role.toml` and its files.
@@ -60,9 +60,10 @@ pub struct OptionSpec {
     pub kind: OptionKind,
     pub default: Option<toml::Value>,
     #[serde(default)]
-    pub required: bool,
+    pub required: Required,
     #[serde(default)]
     pub choices: Vec<String>,
+    pub pattern: Option<String>,
     pub help: String,
 }
 
@@ -81,6 +82,13 @@ pub enum OptionKind {
 pub struct SecretUse {
     #[serde(default)]
     pub required: Required,
+    /// When not empty, the value begins with one of them.
+    #[serde(default)]
+    pub prefixes: Vec<String>,
+    /// Condition under which `prefixes` hold.
+    pub prefixes_when: Option<String>,
+    /// Template: the last day it can be used, `YYYY-MM-DD`, or nothing.
+    pub expires: Option<String>,
     pub help: String,
 }
 
@@ -194,6 +202,11 @@ impl Role {
                 return Err(usage(format!("`{path}` is written `{clean}`")));
             }
         }
+        for (name, option) in &m.options {
+            if let Some(pattern) = &option.pattern {
+                full_match(pattern).map_err(|why| usage(format!("option {name}: {why}")))?;
+            }
+        }
         for (path, mode) in m.modes.iter().chain(&m.directories) {
             parse_mode(mode).map_err(|why| usage(format!("mode of {path}: {why}")))?;
         }
@@ -221,8 +234,9 @@ impl Role {
                 OptionKind::List => Kind::List,
             },
             default: spec.default.as_ref().map(from_toml),
-            required: spec.required,
+            required: matches!(spec.required, Required::Always(true)),
             choices: spec.choices.clone(),
+            pattern: spec.pattern.clone(),
             help: spec.help.clone(),
         });
         Table {

@@ -8,7 +8,8 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value};
 
 use super::filters;
-use super::role::{Required, Role};
+use super::role::{Required, Role, SecretUse};
+use crate::clock;
 use crate::config::{Node, Origin};
 use crate::error::{Error, Result};
 use crate::secrets;
@@ -36,6 +37,7 @@ pub struct Renderer {
     context: Value,
     used: Arc<AtomicBool>,
     failure: Arc<Mutex<Option<Error>>>,
+    access: Arc<SecretAccess>,
     place: String,
 }
 
@@ -43,16 +45,15 @@ struct SecretAccess {
     mode: SecretMode,
     references: BTreeMap<String, (String, Origin)>,
     declared: BTreeSet<String>,
+    /// Values by name: a command is only run once.
+    known: Mutex<BTreeMap<String, String>>,
     profile: String,
     role: String,
 }
 
 impl SecretAccess {
     fn get(&self, name: &str) -> Result<String> {
-        let wanted_by = format!(
-            "`secrets.{name}` of profile {} for the role {}",
-            self.profile, self.role
-        );
+        let wanted_by = wanted_by(name, &self.profile, &self.role);
         if !self.declared.contains(name) {
             return Err(Error::usage(format!(
                 "the role {} uses the secret `{name}` without declaring it in [secrets] of its role.toml",
@@ -65,10 +66,20 @@ impl SecretAccess {
         match &self.mode {
             SecretMode::Redact => Ok(secrets::REDACTED.to_owned()),
             SecretMode::Resolve(project) => {
-                secrets::resolve(reference, project, origin, &wanted_by)
+                let mut known = self.known.lock().unwrap_or_else(|e| e.into_inner());
+                if let Some(value) = known.get(name) {
+                    return Ok(value.clone());
+                }
+                let value = secrets::resolve(reference, project, origin, &wanted_by)?;
+                known.insert(name.to_owned(), value.clone());
+                Ok(value)
             }
         }
     }
+}
+
+fn wanted_by(name: &str, profile: &str, role: &str) -> String {
+    format!("`secrets.{name}` of profile {profile} for the role {role}")
 }
 
 fn missing(wanted_by: &str, name: &str) -> Error {
@@ -82,21 +93,22 @@ impl Renderer {
     pub fn new(role: &Role, node: &Node, context: Value, mode: SecretMode) -> Self {
         let used = Arc::new(AtomicBool::new(false));
         let failure = Arc::new(Mutex::new(None));
-        let access = SecretAccess {
+        let access = Arc::new(SecretAccess {
             mode,
+            known: Mutex::default(),
             references: node.secrets.clone(),
             declared: role.manifest.secrets.keys().cloned().collect(),
             profile: node.profile.clone(),
             role: role.name.clone(),
-        };
+        });
         let mut env = Environment::new();
         env.set_undefined_behavior(UndefinedBehavior::Strict);
         env.set_syntax(syntax());
         filters::register(&mut env);
         let names: BTreeSet<String> = access.references.keys().cloned().collect();
         env.add_function("has_secret", move |name: &str| names.contains(name));
-        let (flag, slot) = (used.clone(), failure.clone());
-        env.add_function("secret", move |name: &str| match access.get(name) {
+        let (flag, slot, source) = (used.clone(), failure.clone(), access.clone());
+        env.add_function("secret", move |name: &str| match source.get(name) {
             Ok(value) => {
                 flag.store(true, Ordering::SeqCst);
                 Ok(value)
@@ -112,6 +124,7 @@ impl Renderer {
             context,
             used,
             failure,
+            access,
             place: format!("{}/role.toml", role.label),
         }
     }
@@ -155,7 +168,15 @@ impl Renderer {
             })
     }
 
-    /// Whether a secret must be there.
+    /// The value of a secret, where rendering may see secrets.
+    fn secret(&self, name: &str) -> Result<Option<String>> {
+        match self.access.mode {
+            SecretMode::Redact => Ok(None),
+            SecretMode::Resolve(_) => self.access.get(name).map(Some),
+        }
+    }
+
+    /// Whether a secret or an option must be there.
     pub fn is_required(&self, required: &Required) -> Result<bool> {
         match required {
             Required::Always(required) => Ok(*required),
@@ -193,16 +214,64 @@ fn syntax() -> SyntaxConfig {
         .unwrap_or_default()
 }
 
-/// Errors when a secret that `role` needs has no place to come from.
+/// Errors when a secret that `role` needs has no place to come from, or when one can not be right.
 pub fn check_secrets(role: &Role, node: &Node, renderer: &Renderer) -> Result<()> {
     for (name, secret) in &role.manifest.secrets {
-        if !node.secrets.contains_key(name) && renderer.is_required(&secret.required)? {
-            let wanted_by = format!(
-                "`secrets.{name}` of profile {} for the role {}",
-                node.profile, role.name
-            );
-            return Err(missing(&wanted_by, name));
+        let wanted_by = wanted_by(name, &node.profile, &role.name);
+        match node.secrets.get(name) {
+            None if renderer.is_required(&secret.required)? => {
+                return Err(missing(&wanted_by, name));
+            }
+            None => {}
+            Some((_, origin)) => {
+                let what = format!("{origin}: {wanted_by}");
+                check_expiry(secret, &what, renderer)?;
+                check_prefix(secret, name, &what, renderer)?;
+            }
         }
     }
     Ok(())
+}
+
+fn check_expiry(secret: &SecretUse, what: &str, renderer: &Renderer) -> Result<()> {
+    let Some(template) = &secret.expires else {
+        return Ok(());
+    };
+    let text = renderer.text(template)?;
+    let date = text.trim();
+    if date.is_empty() {
+        return Ok(());
+    }
+    let last = clock::parse_date(date).ok_or_else(|| {
+        Error::usage(format!(
+            "{what}: it is said to expire on `{date}`, which is not a date"
+        ))
+        .with_hint("write the date as 2026-12-31")
+    })?;
+    match last < clock::today()? {
+        true => Err(
+            Error::usage(format!("{what} expired on {date}")).with_hint(format!(
+                "make a new one, and change the date too: {}",
+                secret.help
+            )),
+        ),
+        false => Ok(()),
+    }
+}
+
+fn check_prefix(secret: &SecretUse, name: &str, what: &str, renderer: &Renderer) -> Result<()> {
+    let prefixes = &secret.prefixes;
+    if prefixes.is_empty() || !renderer.holds(secret.prefixes_when.as_deref())? {
+        return Ok(());
+    }
+    let value = renderer.secret(name)?;
+    let fits = |value: &String| prefixes.iter().any(|p| value.starts_with(p));
+    match value.as_ref().is_none_or(fits) {
+        true => Ok(()),
+        false => Err(Error::usage(format!(
+            "{what} does not begin with {}",
+            prefixes.join(" or ")
+        ))
+        .with_hint(&secret.help)),
+    }
 }

@@ -223,9 +223,7 @@ impl<'a> Model<'a> {
         );
         let shadow_line = format!("{name}:{hash}:{days}:0:99999:7:::");
         for (path, line) in [("/etc/passwd", passwd_line), ("/etc/shadow", shadow_line)] {
-            let text = self.each_line(path, |fields| {
-                (fields[0] == old_name).then(|| line.clone())
-            });
+            let text = self.each_line(path, |fields| (fields[0] == old_name).then(|| line.clone()));
             self.rewrite(path, &text);
         }
         for path in ["/etc/group", "/etc/gshadow"] {
@@ -235,7 +233,11 @@ impl<'a> Model<'a> {
                 if account.groups.iter().any(|g| g == fields[0]) {
                     members.push(name);
                 }
-                let group = if fields[0] == old_name { name } else { fields[0] };
+                let group = if fields[0] == old_name {
+                    name
+                } else {
+                    fields[0]
+                };
                 Some(format!(
                     "{group}:{}:{}:{}",
                     fields[1],
