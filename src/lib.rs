@@ -22,7 +22,7 @@
 //! | [`ext4`] | editing and growing ext4 | disk |
 //! | [`patch`] | carries a plan out on a disk | plan, disk, fat, ext4 |
 //! | [`emit`] | raw and xz images, checksums | disk |
-//! | [`error`], [`job`] | what everything uses: errors with hints, progress, cancellation | |
+//! | [`error`], [`job`], [`clock`] | what everything uses: errors with hints, progress, cancellation, the date | |
 
 #![forbid(unsafe_code)]
 

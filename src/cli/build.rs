@@ -60,7 +60,6 @@ fn options(args: &BuildArgs) -> Result<BuildOptions> {
     })
 }
 
-<<<<<<< HEAD
 /// What is a file here is that file, whatever its name.
 fn base_request(image: &str, args: &BuildArgs) -> BaseRequest {
     let path = Path::new(image);
@@ -70,25 +69,6 @@ fn base_request(image: &str, args: &BuildArgs) -> BaseRequest {
     }
 }
 
-/// <https://reproducible-builds.org/specs/source-date-epoch/>
-fn source_date_epoch() -> Result<Option<i64>> {
-    match std::env::var("SOURCE_DATE_EPOCH") {
-        Err(_) => Ok(None),
-        Ok(text) => text
-            .parse()
-            .ok()
-            .filter(|t| *t >= 0)
-            .map(Some)
-            .ok_or_else(|| {
-                Error::usage(format!(
-                    "SOURCE_DATE_EPOCH is `{text}`, not a number of seconds since 1970"
-                ))
-            }),
-    }
-}
-
-=======
->>>>>>> work-b
 fn describe(node: &NodeImages) -> String {
     let patched = &node.patched;
     format!(
