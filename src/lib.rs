@@ -1,4 +1,28 @@
 //! imgbuild turns Raspberry Pi OS into ready-to-flash images for the nodes of a home cluster.
+//!
+//! ```text
+//! profiles ──► config ──► Cluster ──┐
+//! overlays ──► overlay ─────────────┼──► plan ──► Plan (ordered edits of boot and root)
+//! base, payloads ──► source ────────┘               │
+//!                      └──► disk (copy-on-write) ◄── patch (fat, ext4) ──► emit: .img, .img.xz
+//! ```
+//!
+//! | room | holds | may use |
+//! |---|---|---|
+//! | [`cli`] | arguments, one file a subcommand, messages, exit codes | everything |
+//! | [`build`] | the way from plans to files: payloads, bases, nodes in parallel | everything but `cli` |
+//! | [`project`] | a folder of profiles and roles, loaded and checked | config, overlay, plan |
+//! | [`config`] | profiles: values with their lines, schema, `extends`, checks between nodes | nothing of ours |
+//! | [`overlay`] | roles: `role.toml`, files, templates; the built-in ones | config, secrets |
+//! | [`plan`] | `Plan` and `Edit`, identity, printing | config, overlay, secrets |
+//! | [`secrets`] | where secrets come from | config |
+//! | [`source`] | Imager index, downloads, cache, decompression, archives | nothing of ours |
+//! | [`disk`] | bases, the copy-on-write disk, partition tables, the xz container | nothing of ours |
+//! | [`fat`] | editing FAT32 | disk |
+//! | [`ext4`] | editing and growing ext4 | disk |
+//! | [`patch`] | carries a plan out on a disk | plan, disk, fat, ext4 |
+//! | [`emit`] | raw and xz images, checksums | disk |
+//! | [`error`], [`job`] | what everything uses: errors with hints, progress, cancellation | |
 
 #![forbid(unsafe_code)]
 

@@ -294,6 +294,75 @@ fn sfdisk_and_sgdisk_agree_on_a_grown_gpt() {
     assert_eq!(again.root.len, 65 * MIB);
 }
 
+/// Partitions 2 and 5, the entries not in the usual place, boot code in the protective MBR.
+#[test]
+fn an_unusual_gpt_keeps_its_numbers_and_its_places() {
+    let dir = tempfile::tempdir().unwrap();
+    let base = blank(dir.path(), 32 * MIB);
+    let script = format!(
+        "label: gpt\n{base}2 : start=16384,size=16384,type=C12A7328-F81F-11D2-BA4B-00A0C93EC93B\n\
+         {base}5 : start=32768,type=0FC63DAF-8483-4772-8E79-3D69D8477DE4,name=rootfs\n"
+    );
+    if tool("sfdisk", &[&base], &script).is_none()
+        || tool("sgdisk", &["--move-main-table=2048", &base], "").is_none()
+    {
+        return;
+    }
+    let mut image = std::fs::read(&base).unwrap();
+    for (i, byte) in image[..446].iter_mut().enumerate() {
+        *byte = i as u8;
+    }
+    // What some tools leave behind is not ours to tidy up.
+    image[1024..2048].fill(7);
+    std::fs::write(&base, &image).unwrap();
+    let disk = CowDisk::new(Arc::new(RawFile::open(base.as_ref()).unwrap()));
+    let table = partition_table::read(&disk).unwrap();
+    assert_eq!((table.boot.number, table.root.number), (2, 5));
+    let grown = partition_table::grow_root(&disk, &table, 64 * MIB).unwrap();
+    assert_eq!((grown.boot.number, grown.root.number), (2, 5));
+    assert_eq!(grown.root.partuuid, table.root.partuuid);
+    let path = written(&disk, dir.path());
+    let after = std::fs::read(&path).unwrap();
+    assert_eq!(after[..446], image[..446]);
+    assert_eq!(after[1024..2048], image[1024..2048]);
+    let verify = tool("sgdisk", &["--verify", &path], "").unwrap();
+    assert!(verify.contains("No problems found"), "{verify}");
+    let dump = |path: &str| tool("sfdisk", &["--dump", path], "").unwrap();
+    let kept = |text: String| -> Vec<String> {
+        let fields = text.lines().flat_map(|line| line.split([',', ':']));
+        let fields = fields.map(str::trim).filter(|f| !f.contains(".img"));
+        fields
+            .filter(|f| !f.starts_with("size=") && f.parse::<u64>().is_err())
+            .map(str::to_owned)
+            .collect()
+    };
+    assert_eq!(kept(dump(&base)), kept(dump(&path)));
+}
+
+/// Logical partitions are not ours, and `mbrman` would follow them out of the address space.
+#[test]
+fn chains_of_logical_partitions_are_not_followed() {
+    let mut image = mbr_image();
+    let entry = &mut image[446 + 32..][..16];
+    entry[4] = 0x05;
+    entry[8..12].copy_from_slice(&60_000u32.to_le_bytes());
+    entry[12..16].copy_from_slice(&8u32.to_le_bytes());
+    image[446 + 16 + 12..][..4].copy_from_slice(&16_384u32.to_le_bytes());
+    let ebr = &mut image[60_000 * 512..][..512];
+    ebr[446 + 4] = 0x83;
+    ebr[446 + 8..][..4].fill(0xff);
+    ebr[510..].copy_from_slice(&[0x55, 0xaa]);
+    let table = partition_table::read(&Bytes(image)).unwrap();
+    assert_eq!(table.root.number, 2);
+}
+
+#[test]
+fn a_boot_flag_that_is_none_is_damage() {
+    let mut image = mbr_image();
+    image[446 + 16] = 0x12;
+    assert!(message(image).contains("damaged"));
+}
+
 #[test]
 fn damaged_gpts_are_named() {
     let dir = tempfile::tempdir().unwrap();
@@ -313,8 +382,68 @@ fn damaged_gpts_are_named() {
     }
 }
 
+/// How many cases a fuzzer takes: `PARTITION_FUZZ_CASES=1000000` looks longer than the usual run.
+fn cases() -> ProptestConfig {
+    let cases = std::env::var("PARTITION_FUZZ_CASES").map_or(400, |cases| cases.parse().unwrap());
+    ProptestConfig::with_cases(cases)
+}
+
+/// Makes the partitions of [`mbr_image`] those of a GPT with its entries in sector 2.
+fn put_gpt(image: &mut [u8]) {
+    image[446 + 4] = 0xee;
+    image[446 + 16..510].fill(0);
+    let header = &mut image[512..1024];
+    header[..8].copy_from_slice(b"EFI PART");
+    header[10] = 1;
+    header[12] = 92;
+    header[24] = 1;
+    header[32..40].copy_from_slice(&(LEN / 512 - 1).to_le_bytes());
+    header[72] = 2;
+    header[80] = 128;
+    header[84] = 128;
+    // The first bytes of the types of FAT and Linux file systems.
+    let efi = [
+        0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0x11, 0xba, 0x4b, 0, 0xa0, 0xc9, 0x3e, 0xc9, 0x3b,
+    ];
+    let linux = [
+        0xaf, 0x3d, 0xc6, 0x0f, 0x83, 0x84, 0x72, 0x47, 0x8e, 0x79, 0x3d, 0x69, 0xd8, 0x47, 0x7d,
+        0xe4,
+    ];
+    for (slot, kind, first, last) in [(0, efi, 16_384, 32_767), (1, linux, 32_768, 65_000u64)] {
+        let entry = &mut image[1024 + slot * 128..][..128];
+        entry[..16].copy_from_slice(&kind);
+        entry[16] = 1 + slot as u8;
+        entry[32..40].copy_from_slice(&u64::to_le_bytes(first));
+        entry[40..48].copy_from_slice(&last.to_le_bytes());
+    }
+}
+
+fn seal_gpt(image: &mut [u8]) {
+    let entries = crc32fast::hash(&image[1024..1024 + 128 * 128]);
+    image[512 + 88..][..4].copy_from_slice(&entries.to_le_bytes());
+    image[512 + 16..][..4].fill(0);
+    let header = crc32fast::hash(&image[512..512 + 92]);
+    image[512 + 16..][..4].copy_from_slice(&header.to_le_bytes());
+}
+
+/// Without tools, and so that the fuzzer below is known to start from a table that can grow.
+#[test]
+fn grows_a_gpt() {
+    let mut image = mbr_image();
+    put_gpt(&mut image);
+    seal_gpt(&mut image);
+    let disk = disk(image);
+    let table = partition_table::read(&disk).unwrap();
+    let grown = partition_table::grow_root(&disk, &table, 40 * MIB).unwrap();
+    assert_eq!(grown.root.range(), 16 * MIB..56 * MIB);
+    assert_eq!(disk.len(), 56 * MIB + 33 * 512);
+    let mut backup = [0; 8];
+    disk.read_at(disk.len() - 512, &mut backup).unwrap();
+    assert_eq!(backup, *b"EFI PART");
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(cases())]
 
     /// Whatever the first sectors say, there is an answer.
     #[test]
@@ -322,29 +451,36 @@ proptest! {
         let mut image = mbr_image();
         image.truncate(64 << 10);
         if gpt {
-            image[446 + 4] = 0xee;
-            image[512..520].copy_from_slice(b"EFI PART");
-            image[512 + 12] = 92;
-            image[512 + 24] = 1;
-            image[512 + 72] = 2;
-            image[512 + 80] = 128;
-            image[512 + 84] = 128;
+            put_gpt(&mut image);
         }
         for (at, byte) in flips {
             image[at] = byte;
         }
         if gpt {
             // With checksums put right the rest of the header is looked at, too.
-            let entries = crc32fast::hash(&image[1024..1024 + 128 * 128]);
-            image[512 + 88..][..4].copy_from_slice(&entries.to_le_bytes());
-            image[512 + 16..][..4].fill(0);
-            let header = crc32fast::hash(&image[512..512 + 92]);
-            image[512 + 16..][..4].copy_from_slice(&header.to_le_bytes());
+            seal_gpt(&mut image);
         }
         image[510..512].copy_from_slice(&[0x55, 0xaa]);
-        let disk = CowDisk::new(Arc::new(Padded(image)));
+        let disk = CowDisk::new(Arc::new(Padded(image.clone())));
         if let Ok(table) = partition_table::read(&disk) {
-            let _ = partition_table::grow_root(&disk, &table, table.root.len.saturating_add(1 << 20));
+            let len = table.root.len.saturating_add(1 << 20);
+            if let Ok(grown) = partition_table::grow_root(&disk, &table, len) {
+                prop_assert_eq!((grown.root.start, grown.root.len), (table.root.start, len));
+                prop_assert_eq!(&grown.root.partuuid, &table.root.partuuid);
+                prop_assert_eq!((&grown.kind, &grown.boot), (&table.kind, &table.boot));
+                let mut sector = [0; 512];
+                disk.read_at(0, &mut sector).unwrap();
+                // Nothing but the length and the CHS address of the grown entry.
+                let mut before = image[..512].to_vec();
+                if let TableKind::Mbr { .. } = table.kind {
+                    let entry = 446 + (table.root.number as usize - 1) * 16;
+                    for kept in [entry + 5..entry + 8, entry + 12..entry + 16] {
+                        before[kept.clone()].copy_from_slice(&sector[kept]);
+                    }
+                    prop_assert_eq!(&sector[..], &before[..]);
+                }
+                prop_assert_eq!(&sector[..446], &before[..446]);
+            }
         }
     }
 }

@@ -61,8 +61,8 @@ pub fn build(
         .collect::<Result<_>>()?;
     emit::prepare_folder(&options.out)?;
     let fetcher = Fetcher::new(options.fetch.clone(), job.clone())?;
-    let payloads = payloads::load(&plans, &fetcher)?;
     let bases = open_bases(project, nodes, options, &fetcher)?;
+    let payloads = payloads::load(&plans, &fetcher)?;
     let work: Vec<Work<'_>> = plans
         .iter()
         .zip(bases)
@@ -246,10 +246,10 @@ fn write_checksums(out: &Path, results: &[NodeImages]) -> Result<PathBuf> {
     let mut sums: BTreeMap<String, String> = BTreeMap::new();
     if let Ok(text) = std::fs::read_to_string(&path) {
         for line in text.lines() {
-            if let Some((digest, name)) = line.split_once("  ") {
-                if out.join(name).is_file() {
-                    sums.insert(name.to_owned(), digest.to_owned());
-                }
+            if let Some((digest, name)) = line.split_once("  ")
+                && out.join(name).is_file()
+            {
+                sums.insert(name.to_owned(), digest.to_owned());
             }
         }
     }

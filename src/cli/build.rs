@@ -1,5 +1,7 @@
 //! `imgbuild --profile NAME`: builds images.
 
+use std::path::Path;
+
 use super::args::{BuildArgs, Compress};
 use crate::build::{BuildOptions, NodeImages, build};
 use crate::clock::source_date_epoch;
@@ -45,10 +47,7 @@ fn options(args: &BuildArgs) -> Result<BuildOptions> {
     Ok(BuildOptions {
         out: args.out.clone(),
         formats,
-        base: args
-            .base
-            .as_ref()
-            .map(|image| BaseRequest::from_setting(image, args.base_sha256.clone())),
+        base: args.base.as_ref().map(|image| base_request(image, args)),
         fetch,
         xz_preset: match args.compress {
             Compress::Fast => 1,
@@ -59,6 +58,15 @@ fn options(args: &BuildArgs) -> Result<BuildOptions> {
             .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get())),
         time: source_date_epoch()?,
     })
+}
+
+/// What is a file here is that file, whatever its name.
+fn base_request(image: &str, args: &BuildArgs) -> BaseRequest {
+    let path = Path::new(image);
+    match path.is_file() {
+        true => BaseRequest::Path(path.to_owned()),
+        false => BaseRequest::from_setting(image, args.base_sha256.clone()),
+    }
 }
 
 fn describe(node: &NodeImages) -> String {

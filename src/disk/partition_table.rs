@@ -1,36 +1,41 @@
 //! Partition tables: finding the boot and the root partition, and growing the root partition.
 //!
-//! MBR as Linux reads it (`block/partitions/msdos.c`), GPT as in the UEFI specification 2.10,
-//! section 5.3. Both are edited in place, field by field, instead of being parsed and written anew:
-//! whatever is not ours to change (boot code, disk id, GUIDs, names, attributes, reserved bytes)
-//! stays as it was. In particular the first 446 bytes never change: fstab and cmdline.txt name the
-//! disk id in them, and with zeroed boot code the first-boot `parted` makes up a new id.
+//! `mbrman` reads and writes the MBR, `gpt` the GPT header and entries; what is not ours to change
+//! (boot code, disk id, GUIDs, names, attributes) comes back as it was. In particular the first 446
+//! bytes never change: fstab and cmdline.txt name the disk id in them, and with zeroed boot code the
+//! first-boot `parted` makes up a new id.
+//!
+//! Of `mbrman` only the header is used, because `MBR::read_from` follows chains of logical
+//! partitions with arithmetic that overflows on damaged images. Of `gpt` the header and the entries
+//! are used but not `GptDisk`: that takes the backup when the primary is damaged, and its `write`
+//! closes gaps between entries (which renumbers partitions), moves the array to sector 2 and pads
+//! it to 128 entries; so where things lie on a grown disk is decided here.
 
+use std::collections::BTreeMap;
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
+
+use gpt::disk::LogicalBlockSize::Lb512;
+use gpt::header::{Header, HeaderError, read_header_from_arbitrary_device};
+use gpt::partition::{Partition, file_read_partitions};
+use gpt::partition_types::{BASIC, EFI, LINUX_FS, LINUX_ROOT_ARM_64, Type};
+use mbrman::{CHS, MBRHeader};
 
 use super::{CowDisk, ReadAt, SECTOR_SIZE};
 use crate::error::{Error, Result, ResultExt};
 
-/// Offset of the four MBR entries; what lies before is boot code and disk id.
-const MBR_ENTRIES: usize = 446;
-const MBR_ENTRY_SIZE: usize = 16;
-const MBR_DISK_ID: usize = 440;
-
-const TYPE_PROTECTIVE: u8 = 0xee;
-const TYPE_LINUX: u8 = 0x83;
+const MBR_PROTECTIVE: u8 = 0xee;
+const MBR_LINUX: u8 = 0x83;
 /// FAT12, FAT16 and FAT32, plain and hidden, with CHS or LBA addressing.
-const FAT_TYPES: [u8; 6] = [0x01, 0x04, 0x06, 0x0b, 0x0c, 0x0e];
+const MBR_FAT: [u8; 6] = [0x01, 0x04, 0x06, 0x0b, 0x0c, 0x0e];
 
-const GPT_SIGNATURE: &[u8; 8] = b"EFI PART";
-const GPT_EFI_SYSTEM: &str = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b";
-const GPT_BASIC_DATA: &str = "ebd0a0a2-b9e5-4433-87c0-68b6b72699c7";
-const GPT_LINUX_FS: &str = "0fc63daf-8483-4772-8e79-3d69d8477de4";
-const GPT_LINUX_ROOT_ARM64: &str = "b921b045-1df0-41c3-af44-4c6f280d3fae";
-const GPT_UNUSED: &str = "00000000-0000-0000-0000-000000000000";
-
-/// Bounds on what a GPT header may ask us to read: at most 512 KiB.
+const GPT_BOOT: [Type; 2] = [EFI, BASIC];
+const GPT_ROOT: [Type; 2] = [LINUX_FS, LINUX_ROOT_ARM_64];
+/// What `gpt` reads: it takes the checksum over a header of this size, and asserts the entries'.
+const GPT_HEADER_SIZE: u32 = 92;
+const GPT_ENTRY_SIZE: u32 = 128;
+/// Bounds what a header may ask us to read: at most 128 KiB.
 const GPT_MAX_ENTRIES: u32 = 1024;
-const GPT_MAX_ENTRY_SIZE: u32 = 512;
 
 const DAMAGED: &str = "the image is cut short or its partition table is damaged; download it again";
 
@@ -85,6 +90,7 @@ enum Role {
 struct Layout {
     kind: TableKind,
     partitions: Vec<(Role, PartitionEntry)>,
+    mbr: MBRHeader,
     gpt: Option<Gpt>,
 }
 
@@ -112,9 +118,9 @@ pub fn grow_root(disk: &CowDisk, table: &PartitionTable, new_len: u64) -> Result
     }
     layout.check_growth(&root, new_len)?;
     if new_len > root.len {
-        match &layout.gpt {
-            None => grow_mbr(disk, &root, new_len)?,
-            Some(gpt) => gpt.grow(disk, &root, new_len)?,
+        match layout.gpt {
+            None => grow_mbr(disk, layout.mbr, &root, new_len)?,
+            Some(gpt) => gpt.grow(disk, layout.mbr, &root, new_len)?,
         }
     }
     read(disk)
@@ -134,10 +140,15 @@ fn read_layout(disk: &dyn ReadAt) -> Result<Layout> {
             "give a raw image of Raspberry Pi OS, or one packed as .xz, .gz, .zst or .zip",
         ));
     }
-    let protective = (0..4).any(|slot| mbr_entry(&sector, slot)[4] == TYPE_PROTECTIVE);
+    let mbr = MBRHeader::read_from(&mut io::Cursor::new(&sector)).map_err(|e| {
+        Error::failed("the MBR partition table is damaged")
+            .with_source(e)
+            .with_hint(DAMAGED)
+    })?;
+    let protective = mbr.iter().any(|(_, entry)| entry.sys == MBR_PROTECTIVE);
     match protective {
-        true => Gpt::read(disk)?.into_layout(),
-        false => read_mbr(&sector),
+        true => Gpt::read(disk)?.into_layout(mbr),
+        false => Ok(mbr_layout(mbr)),
     }
 }
 
@@ -208,122 +219,89 @@ impl Layout {
     }
 }
 
-fn mbr_entry(sector: &[u8; 512], slot: usize) -> &[u8] {
-    &sector[MBR_ENTRIES + slot * MBR_ENTRY_SIZE..][..MBR_ENTRY_SIZE]
-}
-
-fn read_mbr(sector: &[u8; 512]) -> Result<Layout> {
-    let disk_id = u32_at(sector, MBR_DISK_ID);
-    let partitions = (0..4).filter_map(|slot| {
-        let entry = mbr_entry(sector, slot);
-        let (start, len) = (u32_at(entry, 8), u32_at(entry, 12));
-        let role = match entry[4] {
-            0 => return None,
-            _ if len == 0 => return None,
-            TYPE_LINUX => Role::Root,
-            kind if FAT_TYPES.contains(&kind) => Role::Boot,
+fn mbr_layout(mbr: MBRHeader) -> Layout {
+    let disk_id = u32::from_le_bytes(mbr.disk_signature);
+    let used = mbr.iter().filter(|(_, e)| e.is_used() && e.sectors > 0);
+    let partitions = used.map(|(number, entry)| {
+        let role = match entry.sys {
+            MBR_LINUX => Role::Root,
+            kind if MBR_FAT.contains(&kind) => Role::Boot,
             _ => Role::Other,
         };
-        let number = slot as u32 + 1;
         let entry = PartitionEntry {
-            number,
-            start: u64::from(start) * SECTOR_SIZE,
-            len: u64::from(len) * SECTOR_SIZE,
+            number: number as u32,
+            start: u64::from(entry.starting_lba) * SECTOR_SIZE,
+            len: u64::from(entry.sectors) * SECTOR_SIZE,
             partuuid: format!("{disk_id:08x}-{number:02x}"),
         };
-        Some((role, entry))
+        (role, entry)
     });
-    Ok(Layout {
+    Layout {
         kind: TableKind::Mbr { disk_id },
         partitions: partitions.collect(),
+        mbr,
         gpt: None,
-    })
+    }
 }
 
-fn grow_mbr(disk: &CowDisk, root: &PartitionEntry, new_len: u64) -> Result<()> {
-    let sectors = u32::try_from(new_len / SECTOR_SIZE).ok();
-    let end = (root.start + new_len) / SECTOR_SIZE;
-    let Some(sectors) = sectors.filter(|_| end <= 1 << 32) else {
+fn grow_mbr(disk: &CowDisk, mut mbr: MBRHeader, root: &PartitionEntry, new_len: u64) -> Result<()> {
+    let end = root.start + new_len;
+    let sectors = u32::try_from(new_len / SECTOR_SIZE);
+    let last = u32::try_from(end / SECTOR_SIZE - 1);
+    let (Ok(sectors), Ok(last)) = (sectors, last) else {
         return Err(Error::failed(format!(
-            "the root partition can not end at byte {}: an MBR table reaches 2 TiB",
-            root.start + new_len
+            "the root partition can not end at byte {end}: an MBR table reaches 2 TiB"
         ))
         .with_hint("use an image with a GPT table, or a smaller root partition"));
     };
-    disk.grow(disk.len().max(root.start + new_len))?;
-    let entry = (MBR_ENTRIES + (root.number as usize - 1) * MBR_ENTRY_SIZE) as u64;
-    disk.write_at(entry + 5, &chs(end - 1))?;
-    disk.write_at(entry + 12, &sectors.to_le_bytes())
+    disk.grow(disk.len().max(end))?;
+    let entry = &mut mbr[root.number as usize];
+    entry.sectors = sectors;
+    // As `sfdisk` writes it: only tools look at it, and only to complain.
+    entry.last_chs =
+        CHS::from_lba_exact(last, 1023, 255, 63).unwrap_or_else(|_| CHS::new(1023, 254, 63));
+    write_mbr(disk, &mbr)
 }
 
-/// The cylinder/head/sector address of a sector as `sfdisk` writes it: 255 heads of 63 sectors, and
-/// `fe ff ff` for what 1024 cylinders do not reach. Only tools look at it, and only to complain.
-fn chs(sector: u64) -> [u8; 3] {
-    let (cylinder, rest) = (sector / (255 * 63), sector % (255 * 63));
-    if cylinder > 1023 {
-        return [0xfe, 0xff, 0xff];
-    }
-    let (head, within) = (rest / 63, rest % 63 + 1);
-    [
-        head as u8,
-        (within | (cylinder >> 8 << 6)) as u8,
-        cylinder as u8,
-    ]
+fn write_mbr(disk: &CowDisk, mbr: &MBRHeader) -> Result<()> {
+    mbr.write_into(&mut Device { disk, position: 0 })
+        .context(|| "writing the MBR".into())
 }
 
-/// A GPT as read: its first header sector and its entry array, verified.
+/// A GPT as read: its primary header and its entries, verified.
 struct Gpt {
-    header: [u8; SECTOR_SIZE as usize],
-    entries: Vec<u8>,
-    entry_size: usize,
+    header: Header,
+    entries: BTreeMap<u32, Partition>,
 }
-
-// Offsets in the header, UEFI 2.10 table 5.5.
-const HEADER_SIZE: usize = 12;
-const HEADER_CRC: usize = 16;
-const MY_LBA: usize = 24;
-const ALTERNATE_LBA: usize = 32;
-const LAST_USABLE_LBA: usize = 48;
-const DISK_GUID: usize = 56;
-const ENTRIES_LBA: usize = 72;
-const ENTRY_COUNT: usize = 80;
-const ENTRY_SIZE: usize = 84;
-const ENTRIES_CRC: usize = 88;
-// Offsets in an entry, table 5.6.
-const ENTRY_GUID: usize = 16;
-const FIRST_LBA: usize = 32;
-const LAST_LBA: usize = 40;
 
 impl Gpt {
     fn read(disk: &dyn ReadAt) -> Result<Self> {
         let damaged = |why: &str| {
             Error::failed(format!("the GPT partition table is damaged: {why}")).with_hint(DAMAGED)
         };
-        let mut header = [0; SECTOR_SIZE as usize];
-        if disk.len() < 2 * SECTOR_SIZE {
+        let mut head = [0; 2 * SECTOR_SIZE as usize];
+        if disk.len() < head.len() as u64 {
             return Err(damaged("the image ends before it"));
         }
-        disk.read_at(SECTOR_SIZE, &mut header)
+        disk.read_at(0, &mut head)
             .context(|| "reading the GPT header".into())?;
-        if header[..8] != *GPT_SIGNATURE {
-            return Err(damaged("no “EFI PART” in sector 1"));
-        }
-        let size = u32_at(&header, HEADER_SIZE) as usize;
-        if !(92..=header.len()).contains(&size) {
-            return Err(damaged("its header has an impossible size"));
-        }
-        if header_crc(&header, size) != u32_at(&header, HEADER_CRC) {
-            return Err(damaged("the checksum of its header does not match"));
-        }
-        let (count, entry_size) = (u32_at(&header, ENTRY_COUNT), u32_at(&header, ENTRY_SIZE));
-        if u64_at(&header, MY_LBA) != 1
-            || count > GPT_MAX_ENTRIES
-            || !(128..=GPT_MAX_ENTRY_SIZE).contains(&entry_size)
+        let header =
+            read_header_from_arbitrary_device(&mut io::Cursor::new(head), Lb512).map_err(|e| {
+                match e {
+                    HeaderError::InvalidGptSignature => damaged("no “EFI PART” in sector 1"),
+                    _ => damaged("the checksum of its header does not match"),
+                }
+            })?;
+        if header.header_size_le != GPT_HEADER_SIZE
+            || header.part_size != GPT_ENTRY_SIZE
+            || header.num_parts > GPT_MAX_ENTRIES
+            || header.current_lba != 1
+            || header.part_start < 2
         {
             return Err(damaged("its header makes no sense"));
         }
-        let mut entries = vec![0; count as usize * entry_size as usize];
-        let at = u64_at(&header, ENTRIES_LBA).checked_mul(SECTOR_SIZE);
+        let mut entries = vec![0; (header.num_parts * header.part_size) as usize];
+        let at = header.part_start.checked_mul(SECTOR_SIZE);
         let at = at
             .filter(|at| {
                 at.checked_add(entries.len() as u64)
@@ -332,114 +310,126 @@ impl Gpt {
             .ok_or_else(|| damaged("its entries lie beyond the end of the image"))?;
         disk.read_at(at, &mut entries)
             .context(|| "reading the GPT entries".into())?;
-        if crc32fast::hash(&entries) != u32_at(&header, ENTRIES_CRC) {
-            return Err(damaged("the checksum of its entries does not match"));
-        }
-        Ok(Self {
-            header,
-            entries,
-            entry_size: entry_size as usize,
-        })
+        let here = Header {
+            part_start: 0,
+            ..header.clone()
+        };
+        let entries = file_read_partitions(&mut io::Cursor::new(entries), &here, Lb512)
+            .map_err(|_| damaged("the checksum of its entries does not match"))?;
+        Ok(Self { header, entries })
     }
 
-    fn into_layout(self) -> Result<Layout> {
+    fn into_layout(self, mbr: MBRHeader) -> Result<Layout> {
         let mut partitions = Vec::new();
-        for (slot, entry) in self.entries.chunks_exact(self.entry_size).enumerate() {
-            let role = match guid(&entry[..16]).as_str() {
-                GPT_UNUSED => continue,
-                GPT_EFI_SYSTEM | GPT_BASIC_DATA => Role::Boot,
-                GPT_LINUX_FS | GPT_LINUX_ROOT_ARM64 => Role::Root,
+        for (&number, entry) in self.entries.iter().filter(|(_, e)| e.is_used()) {
+            let role = match &entry.part_type_guid {
+                kind if GPT_BOOT.contains(kind) => Role::Boot,
+                kind if GPT_ROOT.contains(kind) => Role::Root,
                 _ => Role::Other,
             };
-            let (first, last) = (u64_at(entry, FIRST_LBA), u64_at(entry, LAST_LBA));
-            let number = slot as u32 + 1;
-            let end = last
-                .checked_add(1)
-                .and_then(|end| end.checked_mul(SECTOR_SIZE));
-            let Some(end) = end.filter(|_| first <= last) else {
+            let (Ok(start), Ok(len)) = (entry.bytes_start(Lb512), entry.bytes_len(Lb512)) else {
                 return Err(Error::failed(format!(
                     "partition {number} of the GPT ends before it starts"
                 ))
                 .with_hint(DAMAGED));
             };
-            let start = first * SECTOR_SIZE;
             let entry = PartitionEntry {
                 number,
                 start,
-                len: end - start,
-                partuuid: guid(&entry[ENTRY_GUID..]),
+                len,
+                partuuid: entry.part_guid.to_string(),
             };
             partitions.push((role, entry));
         }
         Ok(Layout {
             kind: TableKind::Gpt {
-                disk_guid: guid(&self.header[DISK_GUID..]),
+                disk_guid: self.header.disk_guid.to_string(),
             },
             partitions,
+            mbr,
             gpt: Some(self),
         })
     }
 
     /// Sectors of the entry array, of which a copy lies before the backup header.
     fn entry_sectors(&self) -> u64 {
-        (self.entries.len() as u64).div_ceil(SECTOR_SIZE)
+        u64::from(self.header.num_parts * self.header.part_size).div_ceil(SECTOR_SIZE)
     }
 
-    fn grow(&self, disk: &CowDisk, root: &PartitionEntry, new_len: u64) -> Result<()> {
-        self.check_not_hybrid(disk)?;
-        let end = (root.start + new_len) / SECTOR_SIZE;
-        let old_sectors = disk.len() / SECTOR_SIZE;
-        let sectors = old_sectors.max(end + self.entry_sectors() + 1);
-        self.erase_backup(disk, root)?;
-        disk.grow(disk.len().max(sectors * SECTOR_SIZE))?;
-
-        let mut entries = self.entries.clone();
-        let slot = (root.number as usize - 1) * self.entry_size;
-        entries[slot + LAST_LBA..][..8].copy_from_slice(&(end - 1).to_le_bytes());
-        let backup_lba = sectors - 1;
-        let backup_entries = backup_lba - self.entry_sectors();
-        let mut header = self.header;
-        put_u64(&mut header, ALTERNATE_LBA, backup_lba);
-        put_u64(&mut header, LAST_USABLE_LBA, backup_entries - 1);
-        put_u32(&mut header, ENTRIES_CRC, crc32fast::hash(&entries));
-        let primary_entries = u64_at(&header, ENTRIES_LBA);
-        write_header(disk, &mut header, 1)?;
-        disk.write_at(primary_entries * SECTOR_SIZE, &entries)?;
-
-        put_u64(&mut header, MY_LBA, backup_lba);
-        put_u64(&mut header, ALTERNATE_LBA, 1);
-        put_u64(&mut header, ENTRIES_LBA, backup_entries);
-        write_header(disk, &mut header, backup_lba)?;
-        disk.write_at(backup_entries * SECTOR_SIZE, &entries)?;
-        grow_protective(disk, sectors)
-    }
-
-    /// A hybrid MBR repeats partitions of the GPT; changing one table and not the other would leave
-    /// them in disagreement.
-    fn check_not_hybrid(&self, disk: &CowDisk) -> Result<()> {
-        let mut sector = [0; SECTOR_SIZE as usize];
-        disk.read_at(0, &mut sector)?;
-        let hybrid = (0..4).any(|slot| !matches!(mbr_entry(&sector, slot)[4], 0 | TYPE_PROTECTIVE));
-        match hybrid {
-            false => Ok(()),
-            true => Err(Error::failed(
+    fn grow(
+        mut self,
+        disk: &CowDisk,
+        mut mbr: MBRHeader,
+        root: &PartitionEntry,
+        new_len: u64,
+    ) -> Result<()> {
+        // A hybrid MBR repeats partitions of the GPT; changing one table and not the other would
+        // leave them in disagreement.
+        if mbr
+            .iter()
+            .any(|(_, e)| !matches!(e.sys, 0 | MBR_PROTECTIVE))
+        {
+            return Err(Error::failed(
                 "the image has a hybrid MBR beside its GPT, so its root partition can not grow",
             )
-            .with_hint("use an image with a plain GPT or a plain MBR")),
+            .with_hint("use an image with a plain GPT or a plain MBR"));
         }
+        let end = (root.start + new_len) / SECTOR_SIZE;
+        let sectors = (disk.len() / SECTOR_SIZE).max(end + self.entry_sectors() + 1);
+        self.erase_backup(disk, root)?;
+        disk.grow(disk.len().max(sectors * SECTOR_SIZE))?;
+        self.write(disk, root.number, end - 1, sectors - 1)
+            .context(|| "writing the GPT".into())?;
+        for (_, entry) in mbr.iter_mut().filter(|(_, e)| e.sys == MBR_PROTECTIVE) {
+            let len = sectors.saturating_sub(entry.starting_lba.into());
+            entry.sectors = u32::try_from(len).unwrap_or(u32::MAX);
+        }
+        write_mbr(disk, &mbr)
+    }
+
+    /// Writes both headers and both entry arrays, with the partition ending at `last` and the backup
+    /// header at `backup`.
+    fn write(
+        &mut self,
+        disk: &CowDisk,
+        number: u32,
+        last: u64,
+        backup: u64,
+    ) -> std::result::Result<(), HeaderError> {
+        let device = &mut Device { disk, position: 0 };
+        let mut header = self.header.clone();
+        if let Some(entry) = self.entries.get_mut(&number) {
+            entry.last_lba = last;
+            let slot = u64::from(number - 1);
+            entry.write_to_device(device, slot, header.part_start, Lb512, header.part_size)?;
+        }
+        let mut entries = vec![0; (header.num_parts * header.part_size) as usize];
+        disk.read_at(header.part_start * SECTOR_SIZE, &mut entries)
+            .map_err(io::Error::from)?;
+        let backup_entries = backup - self.entry_sectors();
+        disk.write_at(backup_entries * SECTOR_SIZE, &entries)
+            .map_err(io::Error::from)?;
+        header.backup_lba = backup;
+        header.last_usable = backup_entries - 1;
+        header.write_primary(device, Lb512)?;
+        header.current_lba = backup;
+        header.backup_lba = 1;
+        header.part_start = backup_entries;
+        header.write_backup(device, Lb512)?;
+        Ok(())
     }
 
     /// Zeros the backup that the header names: the grown root partition will cover its place. What
     /// is not a backup, or lies before the end of the last partition, is left alone.
     fn erase_backup(&self, disk: &CowDisk, root: &PartitionEntry) -> Result<()> {
-        let backup = u64_at(&self.header, ALTERNATE_LBA);
+        let backup = self.header.backup_lba;
         let first = backup.saturating_sub(self.entry_sectors());
         if first < root.range().end / SECTOR_SIZE || backup >= disk.len() / SECTOR_SIZE {
             return Ok(());
         }
-        let mut signature = [0; GPT_SIGNATURE.len()];
+        let mut signature = [0; 8];
         disk.read_at(backup * SECTOR_SIZE, &mut signature)?;
-        if signature != *GPT_SIGNATURE {
+        if signature != *b"EFI PART" {
             return Ok(());
         }
         let zeros = vec![0; ((backup - first + 1) * SECTOR_SIZE) as usize];
@@ -447,66 +437,50 @@ impl Gpt {
     }
 }
 
-/// Puts the right checksum into `header` and writes it to sector `lba`.
-fn write_header(disk: &CowDisk, header: &mut [u8; SECTOR_SIZE as usize], lba: u64) -> Result<()> {
-    let size = u32_at(header, HEADER_SIZE) as usize;
-    let crc = header_crc(header, size);
-    put_u32(header, HEADER_CRC, crc);
-    disk.write_at(lba * SECTOR_SIZE, header)
+/// The disk as a stream, which is what the libraries write to.
+#[derive(Clone, Copy)]
+struct Device<'a> {
+    disk: &'a CowDisk,
+    position: u64,
 }
 
-/// Makes the protective MBR entry cover `sectors` sectors of disk, or as much as it can say.
-fn grow_protective(disk: &CowDisk, sectors: u64) -> Result<()> {
-    let mut sector = [0; SECTOR_SIZE as usize];
-    disk.read_at(0, &mut sector)?;
-    for slot in 0..4 {
-        let entry = mbr_entry(&sector, slot);
-        if entry[4] == TYPE_PROTECTIVE {
-            let start = u64::from(u32_at(entry, 8));
-            let len = u32::try_from(sectors.saturating_sub(start)).unwrap_or(u32::MAX);
-            let at = (MBR_ENTRIES + slot * MBR_ENTRY_SIZE + 12) as u64;
-            disk.write_at(at, &len.to_le_bytes())?;
-        }
+/// `gpt` asks for it, to log.
+impl std::fmt::Debug for Device<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "disk at {}", self.position)
     }
-    Ok(())
 }
 
-/// The checksum of a GPT header: over its first `size` bytes with the checksum itself as zero.
-fn header_crc(header: &[u8; SECTOR_SIZE as usize], size: usize) -> u32 {
-    let mut copy = *header;
-    put_u32(&mut copy, HEADER_CRC, 0);
-    crc32fast::hash(&copy[..size])
-}
-
-/// Prints a GUID of the disk: the first three fields are little-endian (UEFI 2.10 appendix A).
-fn guid(bytes: &[u8]) -> String {
-    let order = [3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15];
-    let mut text = String::with_capacity(36);
-    for (i, &at) in order.iter().enumerate() {
-        if matches!(i, 4 | 6 | 8 | 10) {
-            text.push('-');
-        }
-        text.push_str(&format!("{:02x}", bytes[at]));
+impl Read for Device<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let left = self.disk.len().saturating_sub(self.position);
+        let n = left.min(buf.len() as u64) as usize;
+        self.disk.read_at(self.position, &mut buf[..n])?;
+        self.position += n as u64;
+        Ok(n)
     }
-    text
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    let mut value = [0; 4];
-    value.copy_from_slice(&bytes[at..at + 4]);
-    u32::from_le_bytes(value)
+impl Write for Device<'_> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.disk.write_at(self.position, buf)?;
+        self.position += buf.len() as u64;
+        Ok(buf.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    let mut value = [0; 8];
-    value.copy_from_slice(&bytes[at..at + 8]);
-    u64::from_le_bytes(value)
-}
-
-fn put_u32(bytes: &mut [u8], at: usize, value: u32) {
-    bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
-}
-
-fn put_u64(bytes: &mut [u8], at: usize, value: u64) {
-    bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
+impl Seek for Device<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let target = match to {
+            SeekFrom::Start(offset) => Some(offset),
+            SeekFrom::End(delta) => self.disk.len().checked_add_signed(delta),
+            SeekFrom::Current(delta) => self.position.checked_add_signed(delta),
+        };
+        self.position = target.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.position)
+    }
 }

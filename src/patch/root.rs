@@ -200,10 +200,10 @@ impl<'a> RootEditor<'a> {
         if self.fs.stat(&home)?.is_some() {
             return Ok(());
         }
-        if let Some(before) = before {
-            if self.fs.stat(before)?.is_some() {
-                return self.fs.rename(before, &home);
-            }
+        if let Some(before) = before
+            && self.fs.stat(before)?.is_some()
+        {
+            return self.fs.rename(before, &home);
         }
         let owner = |mode| Attr {
             mode,

@@ -13,6 +13,24 @@ use crate::secrets;
 
 const ORIGIN: &str = "identity";
 
+/// Locales are compiled on the machine that uses them; the one the base brings is kept as it is.
+const LOCALE_UNIT: &str = "imgbuild-locale.service";
+const LOCALE_UNIT_TEXT: &str = "\
+[Unit]
+Description=imgbuild: compile the locale
+ConditionPathExists=/usr/sbin/locale-gen
+ConditionPathExists=!/var/lib/imgbuild/locale.done
+After=local-fs.target
+
+[Service]
+Type=oneshot
+ExecStart=/usr/sbin/locale-gen --keep-existing
+ExecStartPost=/usr/bin/touch /var/lib/imgbuild/locale.done
+
+[Install]
+WantedBy=multi-user.target
+";
+
 /// The edits, and the instance-id of the seed.
 pub struct Identity {
     pub edits: Vec<Edit>,
@@ -224,6 +242,12 @@ fn offline_edits(node: &Node, ssh_keys: &[String]) -> Vec<Edit> {
     let charset = locale.lang.split('.').nth(1).unwrap_or("UTF-8");
     let generated = format!("{} {charset}", locale.lang);
     let mut edits = vec![
+        write(
+            &format!("/etc/systemd/system/{LOCALE_UNIT}"),
+            LOCALE_UNIT_TEXT,
+            0o644,
+        ),
+        edit(Part::Root, LOCALE_UNIT, ORIGIN, Action::EnableUnit),
         edit(Part::Root, &ssh, ORIGIN, Action::Directory(owner(0o700))),
         write_as(&format!("{ssh}/authorized_keys"), &keys, owner(0o600)),
         write(

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use serde_json::{Value as Json, json};
 
 use super::{Action, Attr, Content, Edit, PayloadLocation, PayloadRef, Plan, When};
+use crate::overlay::Part;
 use crate::secrets::REDACTED;
 
 /// One line an edit, for people.
@@ -72,9 +73,9 @@ fn edit_json(edit: &Edit) -> Json {
 
 /// Paths of the boot partition as the running system has them.
 fn display_path(edit: &Edit) -> String {
-    match (edit.part, &edit.action) {
-        (crate::overlay::Part::Boot, _) => format!("/boot/firmware{}", edit.path),
-        _ => edit.path.clone(),
+    match edit.part {
+        Part::Boot => format!("/boot/firmware{}", edit.path),
+        Part::Root => edit.path.clone(),
     }
 }
 
@@ -102,6 +103,15 @@ impl Row {
     }
 
     fn of(edit: &Edit) -> Self {
+        let row = Self::of_action(edit);
+        match edit.part {
+            // FAT has neither modes nor owners.
+            Part::Boot => Self { attr: None, ..row },
+            Part::Root => row,
+        }
+    }
+
+    fn of_action(edit: &Edit) -> Self {
         let file = "any file at this path";
         match &edit.action {
             Action::Write(Content::Bytes { bytes, secret }, attr) => Self {

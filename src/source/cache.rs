@@ -2,9 +2,10 @@
 //!
 //! ```text
 //! sha256/<aa>/<digest>      downloads, whole and verified
-//! partial/<digest>.part     downloads under way, with what is needed to resume in .part.json
+//! partial/<checksum>.part   downloads under way, with what is needed to resume in .part.json
 //! raw/<digest>.img          bases, decompressed; <digest> is that of the compressed file
 //! pages/<digest>.json       the index and checksum files as last seen; <digest> is that of the URL
+//! pins/<digest>.json        what was downloaded by its SHA-1; <digest> is that of the URL
 //! local/<digest>.json       digests of the user's own files, by path, size and times
 //! locks/                    one lock file per object
 //! ```
@@ -18,11 +19,13 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::digest::{Digest, human};
+use super::digest::{Checksum, Digest, human};
 use crate::error::{Error, Result, ResultExt};
 use crate::job::Job;
 
-const FOLDERS: [&str; 6] = ["sha256", "partial", "raw", "pages", "local", "locks"];
+const FOLDERS: [&str; 7] = [
+    "sha256", "partial", "raw", "pages", "pins", "local", "locks",
+];
 const LOCK_POLL: Duration = Duration::from_millis(100);
 
 /// The cache folder.
@@ -58,8 +61,8 @@ impl Cache {
     }
 
     /// A download under way.
-    pub fn partial(&self, digest: &Digest) -> PathBuf {
-        self.root.join("partial").join(format!("{digest}.part"))
+    pub fn partial(&self, checksum: &Checksum) -> PathBuf {
+        self.root.join("partial").join(format!("{checksum}.part"))
     }
 
     /// The decompressed image of the file with this digest.
@@ -70,6 +73,11 @@ impl Cache {
     /// The last seen content of `url`.
     pub fn page(&self, url: &str) -> PathBuf {
         self.keyed("pages", url)
+    }
+
+    /// What the file at `url` was found to be.
+    pub fn pin(&self, url: &str) -> PathBuf {
+        self.keyed("pins", url)
     }
 
     /// The digest of a local file, whose identity is `key`.

@@ -1,15 +1,14 @@
-//! Downloads of files whose digest is known: resumed, verified, placed in the cache.
+//! Downloads of files whose checksum is known: resumed, verified, placed in the cache.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 use ureq::http::{HeaderMap, StatusCode};
 
 use super::cache::{self, Cache, SPACE_HINT, read_record, write_failed, write_record};
-use super::digest::{CHUNK, Digest, human};
+use super::digest::{CHUNK, Checksum, Digest, Hasher, human};
 use super::http::{Client, Failure, Response, header, interrupted_body, status_error};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::job::Job;
@@ -22,15 +21,24 @@ pub(super) struct Wanted<'a> {
     pub url: &'a str,
     /// What it is called in messages.
     pub name: &'a str,
-    pub digest: &'a Digest,
+    pub checksum: &'a Checksum,
     pub size: Option<u64>,
 }
 
-/// Downloads `wanted` into `cache`, which must be locked for it.
-pub(super) fn download(client: &Client, cache: &Cache, job: &Job, wanted: &Wanted) -> Result<()> {
-    let mut part = Part::open(cache.partial(wanted.digest), wanted)?;
+/// Downloads `wanted` into `cache`, which must be locked for it; returns the digest it is kept under.
+pub(super) fn download(
+    client: &Client,
+    cache: &Cache,
+    job: &Job,
+    wanted: &Wanted,
+) -> Result<Digest> {
+    let mut part = Part::open(cache.partial(wanted.checksum), wanted)?;
     match fill(client, job, wanted, &mut part) {
-        Ok(()) => part.finish(&cache.object(wanted.digest)),
+        Ok(()) => {
+            let digest = part.hasher.sha256();
+            part.finish(&cache.object(&digest))?;
+            Ok(digest)
+        }
         Err(error) => {
             if error.kind() == ErrorKind::Verification {
                 part.discard();
@@ -40,7 +48,7 @@ pub(super) fn download(client: &Client, cache: &Cache, job: &Job, wanted: &Wante
     }
 }
 
-/// Downloads into `part` until it has the right digest. What was pieced together from several
+/// Downloads into `part` until it has the right checksum. What was pieced together from several
 /// requests gets a second chance in one piece.
 fn fill(client: &Client, job: &Job, wanted: &Wanted, part: &mut Part) -> Result<()> {
     part.absorb(job)?;
@@ -50,12 +58,12 @@ fn fill(client: &Client, job: &Job, wanted: &Wanted, part: &mut Part) -> Result<
                 .retrying(|| attempt(client, job, wanted, part))
                 .map_err(Failure::into_error)?;
         }
-        let digest = Digest::of(part.hasher.clone());
-        if digest == *wanted.digest {
+        let found = part.hasher.checksum();
+        if found == *wanted.checksum {
             return Ok(());
         }
         if !part.was_resumed {
-            return Err(mismatch(wanted, &digest, part.len));
+            return Err(mismatch(wanted, &found, part.len));
         }
         job.progress.note(&format!(
             "{} is not what it should be after resuming its download; starting it again",
@@ -65,15 +73,16 @@ fn fill(client: &Client, job: &Job, wanted: &Wanted, part: &mut Part) -> Result<
     }
 }
 
-fn mismatch(wanted: &Wanted, found: &Digest, len: u64) -> Error {
+fn mismatch(wanted: &Wanted, found: &Checksum, len: u64) -> Error {
+    let algorithm = found.algorithm();
     Error::verification(format!(
-        "{} has the wrong sha256: expected {}, downloaded {found} ({len} bytes) from {}",
-        wanted.name, wanted.digest, wanted.url
+        "{} has the wrong {algorithm}: expected {}, downloaded {found} ({len} bytes) from {}",
+        wanted.name, wanted.checksum, wanted.url
     ))
-    .with_hint(
+    .with_hint(format!(
         "nothing was kept; if this repeats, the file at the URL was replaced or a proxy alters it, \
-         or the expected sha256 is that of another file",
-    )
+         or the expected {algorithm} is that of another file"
+    ))
 }
 
 /// What is known about a partial download, kept beside it.
@@ -91,7 +100,7 @@ struct Part {
     path: PathBuf,
     record: PartRecord,
     len: u64,
-    hasher: Sha256,
+    hasher: Hasher,
     /// The most bytes it ever had.
     furthest: u64,
     /// Some of it comes from an earlier request.
@@ -113,7 +122,7 @@ impl Part {
             path,
             record,
             len: 0,
-            hasher: Sha256::new(),
+            hasher: Hasher::new(wanted.checksum),
             furthest: 0,
             was_resumed: false,
         };
@@ -150,7 +159,7 @@ impl Part {
         self.file.set_len(0).context(failed)?;
         self.file.seek(SeekFrom::Start(0)).context(failed)?;
         self.len = 0;
-        self.hasher = Sha256::new();
+        self.hasher.reset();
         self.record = PartRecord::default();
         self.was_resumed = false;
         Ok(())

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use ureq::http::StatusCode;
 
-use super::cache::{self, Cache, read_record, write_record};
+use super::cache::{self, Cache, Lock, read_record, write_record};
 use super::decompress::{self, Expected, Format};
-use super::digest::{Digest, name_of};
+use super::digest::{Checksum, Digest, Sha1Digest, name_of};
 use super::download::{Wanted, download};
 use super::http::{self, Client, Failure, file_name, header, is_plain, sha256_beside};
 use super::index::{self, Entry};
@@ -56,6 +56,8 @@ pub enum Verified {
     Index,
     /// Its sha256 is in a checksum file published with it.
     PublishedSums,
+    /// Only its SHA-1 is, in a checksum file read over a safe connection.
+    PublishedSha1,
     /// It is the user's own file.
     Local,
 }
@@ -86,7 +88,8 @@ pub struct PayloadRequest {
     pub location: Location,
     /// Its digest, when it is known.
     pub sha256: Option<String>,
-    /// URL or path of a checksum file that lists it; not read when `sha256` is known.
+    /// URL or path of a checksum file that lists it; not read when `sha256` is known. A SHA-1 will
+    /// do for a download when the file lists no sha256.
     pub sums: Option<String>,
 }
 
@@ -132,6 +135,15 @@ struct Page {
     body: String,
 }
 
+/// What was downloaded by its SHA-1 alone: the same URL with the same SHA-1 is this sha256 from then
+/// on.
+#[derive(Debug, Serialize, Deserialize)]
+struct Pin {
+    url: String,
+    sha1: Sha1Digest,
+    sha256: Digest,
+}
+
 /// What a decompressed image has come to.
 #[derive(Debug, Serialize, Deserialize)]
 struct RawRecord {
@@ -173,12 +185,8 @@ impl Fetcher {
         let entry = index::resolve(alias, &self.options.index_url, &mut |url| self.page(url))
             .context(|| format!("looking up the base image {alias}"))?;
         let (digest, verified) = self.digest_of(&entry)?;
-        let path = self.object(&Wanted {
-            url: &entry.url,
-            name: &file_name(&entry.url),
-            digest: &digest,
-            size: entry.download_size,
-        })?;
+        let name = file_name(&entry.url);
+        let path = self.object(&digest, &entry.url, &name, entry.download_size)?;
         Ok(Source {
             path,
             digest,
@@ -228,12 +236,7 @@ impl Fetcher {
             }
         };
         let name = file_name(url);
-        let path = self.object(&Wanted {
-            url,
-            name: &name,
-            digest: &digest,
-            size: None,
-        })?;
+        let path = self.object(&digest, url, &name, None)?;
         Ok(Source {
             path,
             digest,
@@ -333,21 +336,20 @@ impl Fetcher {
     fn remote_payload(&self, request: &PayloadRequest, url: &str) -> Result<Artifact> {
         let (digest, verified) = match (&request.sha256, &request.sums) {
             (Some(sha256), _) => (Digest::given(sha256, &request.name)?, Verified::Given),
-            (None, Some(sums)) => {
-                let digest = self.listed(sums, &file_name(url))?;
-                (digest, Verified::PublishedSums)
-            }
+            (None, Some(sums)) => match sums::find(&self.sums(sums)?, &file_name(url), sums)? {
+                Checksum::Sha256(digest) => (digest, Verified::PublishedSums),
+                Checksum::Sha1(sha1) => {
+                    refuse_plain_sha1(&request.name, sums, url)?;
+                    let digest = self.pinned(&request.name, url, sums, sha1)?;
+                    (digest, Verified::PublishedSha1)
+                }
+            },
             (None, None) => {
                 return Err(Error::usage(format!("no sha256 is known for {url}"))
                     .with_hint("give its `sha256`, or `sums` with the URL of a checksum file that lists it"));
             }
         };
-        let path = self.object(&Wanted {
-            url,
-            name: &request.name,
-            digest: &digest,
-            size: None,
-        })?;
+        let path = self.object(&digest, url, &request.name, None)?;
         artifact(path, &digest, verified)
     }
 
@@ -355,7 +357,10 @@ impl Fetcher {
         let found = self.local_digest(path, &request.name)?;
         let (expected, verified) = match (&request.sha256, &request.sums) {
             (Some(sha256), _) => (Digest::given(sha256, &request.name)?, Verified::Given),
-            (None, Some(sums)) => (self.listed(sums, &name_of(path))?, Verified::PublishedSums),
+            (None, Some(sums)) => {
+                let digest = sums::find_sha256(&self.sums(sums)?, &name_of(path), sums)?;
+                (digest, Verified::PublishedSums)
+            }
             (None, None) => (found.clone(), Verified::Local),
         };
         if found != expected {
@@ -370,15 +375,44 @@ impl Fetcher {
         artifact(path.to_owned(), &found, verified)
     }
 
-    /// The digest that the checksum file `sums` lists for `name`.
-    fn listed(&self, sums: &str, name: &str) -> Result<Digest> {
-        let text = if sums.contains("://") {
-            self.note_plain(sums);
-            self.page(sums)?
-        } else {
-            fs::read_to_string(sums).context(|| format!("can not read the checksum file {sums}"))?
+    /// The sha256 of the file at `url`, of which only the SHA-1 is published: what an earlier
+    /// download with this SHA-1 was pinned to, or else what one comes to now.
+    fn pinned(&self, name: &str, url: &str, sums: &str, sha1: Sha1Digest) -> Result<Digest> {
+        let record = self.cache.pin(url);
+        let known = || {
+            let pin = read_record::<Pin>(&record)?;
+            (pin.url == url && pin.sha1 == sha1).then_some(pin.sha256)
         };
-        sums::find(&text, name, sums)
+        if let Some(digest) = known() {
+            return Ok(digest);
+        }
+        let wanted = Wanted {
+            url,
+            name,
+            checksum: &Checksum::Sha1(sha1.clone()),
+            size: None,
+        };
+        let _lock = self.download_lock(&wanted)?;
+        if let Some(digest) = known() {
+            return Ok(digest);
+        }
+        let sha256 = download(&self.client, &self.cache, &self.job, &wanted)?;
+        self.job.progress.note(&format!(
+            "{name} could only be verified by the SHA-1 in {sums}; to pin it give its sha256 = \"{sha256}\""
+        ));
+        let url = url.to_owned();
+        let pin = Pin { url, sha1, sha256 };
+        write_record(&record, &pin)?;
+        Ok(pin.sha256)
+    }
+
+    /// The text of the checksum file at the URL or path `sums`.
+    fn sums(&self, sums: &str) -> Result<String> {
+        if sums.contains("://") {
+            self.note_plain(sums);
+            return self.page(sums);
+        }
+        fs::read_to_string(sums).context(|| format!("can not read the checksum file {sums}"))
     }
 
     /// The digest in the `.sha256` file beside `url`, if there is one.
@@ -388,7 +422,7 @@ impl Fetcher {
             return Ok(None);
         };
         self.note_plain(&sums);
-        sums::find(&text, &file_name(url), &sums).map(Some)
+        sums::find_sha256(&text, &file_name(url), &sums).map(Some)
     }
 
     fn note_plain(&self, url: &str) {
@@ -400,11 +434,26 @@ impl Fetcher {
     }
 
     /// The file in the cache with this digest, downloaded when it is not there.
-    fn object(&self, wanted: &Wanted) -> Result<PathBuf> {
-        let path = self.cache.object(wanted.digest);
+    fn object(&self, digest: &Digest, url: &str, name: &str, size: Option<u64>) -> Result<PathBuf> {
+        let path = self.cache.object(digest);
         if path.exists() {
             return Ok(path);
         }
+        let wanted = Wanted {
+            url,
+            name,
+            checksum: &Checksum::Sha256(digest.clone()),
+            size,
+        };
+        let _lock = self.download_lock(&wanted)?;
+        if !path.exists() {
+            download(&self.client, &self.cache, &self.job, &wanted)?;
+        }
+        Ok(path)
+    }
+
+    /// What `download` needs; by the time it is there, another build may have done the work.
+    fn download_lock(&self, wanted: &Wanted) -> Result<Lock> {
         if self.options.offline {
             return Err(Error::failed(format!(
                 "{} ({}) is not in the cache {}",
@@ -415,11 +464,7 @@ impl Fetcher {
             .with_hint(OFFLINE_HINT));
         }
         let what = format!("downloading {}", wanted.name);
-        let _lock = self.cache.lock(wanted.digest.as_str(), &what, &self.job)?;
-        if !path.exists() {
-            download(&self.client, &self.cache, &self.job, wanted)?;
-        }
-        Ok(path)
+        self.cache.lock(wanted.checksum.as_str(), &what, &self.job)
     }
 
     fn page(&self, url: &str) -> Result<String> {
@@ -537,6 +582,17 @@ fn no_digest(url: &str) -> Error {
     .with_hint(
         "give its `sha256` in the profile, or download and check it yourself and give the path",
     )
+}
+
+/// A SHA-1 is not enough for what anybody on the way could have changed.
+fn refuse_plain_sha1(name: &str, sums: &str, url: &str) -> Result<()> {
+    match [sums, url].into_iter().find(|url| is_plain(url)) {
+        None => Ok(()),
+        Some(plain) => Err(Error::refused(format!(
+            "only a SHA-1 is published for {name}, and {plain} is read without encryption"
+        ))
+        .with_hint("use an https URL, or give the sha256")),
+    }
 }
 
 fn artifact(path: PathBuf, digest: &Digest, verified: Verified) -> Result<Artifact> {

@@ -1,6 +1,7 @@
 //! HTTP requests: our own `User-Agent`, time limits, and retries of what may yet succeed.
 
 use std::io::Read;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use ureq::http::{HeaderMap, StatusCode};
@@ -216,7 +217,15 @@ pub(super) fn is_plain(url: &str) -> bool {
     };
     let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let host = host.rsplit('@').next().unwrap_or_default();
-    !(host.starts_with("127.") || host.starts_with("localhost") || host.starts_with("[::1]"))
+    let host = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next(),
+        None => host.split(':').next(),
+    };
+    let host = host.unwrap_or_default();
+    let is_loopback = host
+        .parse()
+        .is_ok_and(|address: IpAddr| address.is_loopback());
+    !(is_loopback || host.eq_ignore_ascii_case("localhost"))
 }
 
 /// The name of the file that `url` leads to.
@@ -324,7 +333,11 @@ mod tests {
     fn plain_http_matters_only_beyond_this_computer() {
         assert!(is_plain("http://mirror.lab/x"));
         assert!(is_plain("http://127.0.0.1@evil/x"));
+        assert!(is_plain("http://127.0.0.1.evil/x"));
+        assert!(is_plain("http://localhost.evil:80/x"));
         assert!(!is_plain("http://127.0.0.1:8080/x"));
+        assert!(!is_plain("http://localhost/x"));
+        assert!(!is_plain("http://[::1]:8080/x"));
         assert!(!is_plain("https://mirror.lab/x"));
     }
 

@@ -1,44 +1,66 @@
 //! Published checksum files: `<hex>  <name>` lines, `<hex> *name`, `SHA256 (name) = <hex>`, or one
-//! bare digest.
+//! bare digest. They are sha256, or SHA-1 where nothing better is published.
 
-use super::digest::Digest;
+use super::digest::{Checksum, Digest};
 use crate::error::{Error, Result};
 
-/// The digest that `text`, read from `origin`, publishes for the file called `name`.
-pub(super) fn find(text: &str, name: &str, origin: &str) -> Result<Digest> {
-    if let Some(digest) = Digest::parse(text) {
-        return Ok(digest);
+/// The checksum that `text`, read from `origin`, publishes for the file called `name`: a sha256 when
+/// there is one.
+pub(super) fn find(text: &str, name: &str, origin: &str) -> Result<Checksum> {
+    if let Some(checksum) = Checksum::parse(text) {
+        return Ok(checksum);
     }
     let listed: Vec<_> = text.lines().filter_map(parse_line).collect();
-    let mut matching = listed.iter().filter(|(_, listed)| is_file(listed, name));
-    let Some((digest, _)) = matching.next() else {
+    let matching = listed
+        .iter()
+        .filter_map(|(checksum, listed)| is_file(listed, name).then_some(checksum));
+    let (sha256, sha1): (Vec<_>, Vec<_>) =
+        matching.partition(|checksum| matches!(checksum, Checksum::Sha256(_)));
+    let mut candidates = sha256.into_iter().chain(sha1);
+    let Some(best) = candidates.next() else {
         return Err(missing(name, origin, &listed));
     };
-    match matching.find(|(other, _)| other != digest) {
-        None => Ok(digest.clone()),
-        Some((other, _)) => Err(Error::failed(format!(
-            "{origin} lists two digests for {name}: {digest} and {other}"
+    let is_rival = |other: &&Checksum| other.algorithm() == best.algorithm() && *other != best;
+    match candidates.find(is_rival) {
+        None => Ok(best.clone()),
+        Some(other) => Err(Error::failed(format!(
+            "{origin} lists two digests for {name}: {best} and {other}"
         ))
         .with_hint("give the sha256 itself instead of the sums file")),
     }
 }
 
-fn parse_line(line: &str) -> Option<(Digest, &str)> {
+/// The same, when only a sha256 will do.
+pub(super) fn find_sha256(text: &str, name: &str, origin: &str) -> Result<Digest> {
+    match find(text, name, origin)? {
+        Checksum::Sha256(digest) => Ok(digest),
+        Checksum::Sha1(_) => Err(Error::failed(format!(
+            "{origin} lists no sha256 for {name}, only a SHA-1"
+        ))
+        .with_hint("give the sha256 itself instead of the sums file")),
+    }
+}
+
+fn parse_line(line: &str) -> Option<(Checksum, &str)> {
     let line = line.trim();
-    if let Some(rest) = line.strip_prefix("SHA256 (") {
+    let tagged = ["SHA256 (", "SHA1 ("]
+        .iter()
+        .find_map(|tag| line.strip_prefix(tag));
+    if let Some(rest) = tagged {
         let (name, hex) = rest.rsplit_once(") = ")?;
-        return Some((Digest::parse(hex)?, name));
+        return Some((Checksum::parse(hex)?, name));
     }
     let (hex, name) = line.split_once([' ', '\t'])?;
     let name = name.trim_start();
-    Some((Digest::parse(hex)?, name.strip_prefix('*').unwrap_or(name)))
+    let name = name.strip_prefix('*').unwrap_or(name);
+    Some((Checksum::parse(hex)?, name))
 }
 
 fn is_file(listed: &str, name: &str) -> bool {
     listed.rsplit('/').next() == Some(name)
 }
 
-fn missing(name: &str, origin: &str, listed: &[(Digest, &str)]) -> Error {
+fn missing(name: &str, origin: &str, listed: &[(Checksum, &str)]) -> Error {
     let error = Error::failed(format!("{origin} lists no sha256 for {name}"));
     let nearest = listed
         .iter()
@@ -83,6 +105,32 @@ mod tests {
         assert_eq!(
             find(&text, "tailscale.tgz", "sums").unwrap().as_str(),
             hex('e')
+        );
+    }
+
+    #[test]
+    fn a_sha1_counts_only_where_there_is_no_sha256() {
+        let sha1 = |digit: char| digit.to_string().repeat(40);
+        let text = format!(
+            "{}  a\n{}  a\n{}  b\nSHA1 (c) = {}\n{}  d\n{}  d",
+            sha1('1'),
+            hex('2'),
+            sha1('B'),
+            sha1('3'),
+            sha1('4'),
+            sha1('5')
+        );
+        let find = |name| find(&text, name, "sums").map(|found| found.to_string());
+        assert_eq!(find("a").unwrap(), hex('2'));
+        assert_eq!(find("b").unwrap(), sha1('b'));
+        assert_eq!(find("c").unwrap(), sha1('3'));
+        let error = find("d").unwrap_err().to_string();
+        assert!(error.contains(&sha1('4')) && error.contains(&sha1('5')));
+        assert_eq!(find_sha256(&text, "a", "sums").unwrap().as_str(), hex('2'));
+        let error = find_sha256(&sha1('6'), "a", "sums").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "sums lists no sha256 for a, only a SHA-1"
         );
     }
 

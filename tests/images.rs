@@ -1,0 +1,681 @@
+//! Whole images: nodes built by the program from a base, read back by readers that share no code
+//! with it, and judged by the programs that will use them.
+//!
+//! Ordinarily the bases are the small ones of scripts/make-fixture. IMGBUILD_TEST_FULL=1 adds the
+//! large ones of scripts/make-base.
+
+mod images_support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use images_support::build::{
+    KEY, PASSWORD_HASH, PROFILES, Request, Table, World, secret_values, table,
+};
+use images_support::model::Model;
+use images_support::tree::Tree;
+use images_support::{
+    accepts, boot, both, fixture, full_tier, judges, large_base, no_problems, output, sha256, tool,
+    tree,
+};
+use imgbuild::overlay::Part;
+use imgbuild::plan::{Action, Content, Edit, Plan, When};
+
+/// A base, read once.
+struct Base {
+    path: PathBuf,
+    table: Table,
+    fs: ext4_view::Ext4,
+    tree: Tree,
+    boot: boot::Files,
+    has_cloud_init: bool,
+}
+
+impl Base {
+    fn read(world: &World, path: PathBuf) -> Self {
+        let table = table(&path);
+        let fs = tree::open(&path, table.root.start);
+        let tree = tree::read(&fs);
+        let fat = world.path("base.fat");
+        boot::cut_out(&path, &table.boot, &fat);
+        Self {
+            boot: boot::read(&fat, &world.folder("base-boot")),
+            has_cloud_init: tree.contains_key("/usr/bin/cloud-init"),
+            path,
+            table,
+            fs,
+            tree,
+        }
+    }
+}
+
+/// One built node and everything that is known of it.
+struct Node<'a> {
+    world: &'a World,
+    base: &'a Base,
+    request: &'a Request<'a>,
+    plan: &'a Plan,
+    /// Says in messages what was built from what.
+    name: String,
+    image: PathBuf,
+    table: Table,
+    time: i64,
+    cloud_init: bool,
+    may_grow: bool,
+    tree: Tree,
+    boot: boot::Files,
+    fat: PathBuf,
+    /// /etc, units and scripts of the node.
+    root: PathBuf,
+}
+
+impl<'a> Node<'a> {
+    fn read(world: &'a World, base: &'a Base, request: &'a Request<'a>, plan: &'a Plan) -> Self {
+        let image = world.image(request, plan, "img");
+        let table = table(&image);
+        let fs = tree::open(&image, table.root.start);
+        let label = base.path.file_name().unwrap().to_string_lossy();
+        let fat = world.path(&format!("{}.fat", plan.hostname));
+        boot::cut_out(&image, &table.boot, &fat);
+        let root = world.folder(&format!("{}-root", plan.hostname));
+        for (folder, to) in [
+            ("/etc", ""),
+            ("/usr/lib/systemd", "usr/lib"),
+            ("/usr/lib/imgbuild", "usr/lib"),
+        ] {
+            tree::extract(&image, table.root.start, folder, &root.join(to));
+        }
+        let offline = request.sets.iter().any(|s| s == "firstboot=offline");
+        let wtime = || tree::last_written(&base.path, base.table.root.start);
+        Self {
+            name: format!("{} ({}) from {label}", plan.hostname, plan.profile),
+            time: request.time.unwrap_or_else(wtime),
+            cloud_init: base.has_cloud_init && !offline,
+            may_grow: false,
+            tree: tree::read(&fs),
+            boot: boot::read(&fat, &world.folder(&format!("{}-boot", plan.hostname))),
+            world,
+            base,
+            request,
+            plan,
+            image,
+            table,
+            fat,
+            root,
+        }
+    }
+
+    /// The edits of the plan that apply to this base.
+    fn edits(&self) -> Vec<&'a Edit> {
+        let applies = |when: When| match when {
+            When::Always => true,
+            When::CloudInit => self.cloud_init,
+            When::Offline => !self.cloud_init,
+            When::CloudInitUnused => !self.cloud_init && self.base.has_cloud_init,
+        };
+        self.plan.edits.iter().filter(|e| applies(e.when)).collect()
+    }
+
+    fn check(&self) -> Vec<&'static str> {
+        self.file_systems_are_clean();
+        self.partition_table_is_kept();
+        self.root_is_as_planned();
+        self.boot_is_as_planned();
+        self.secrets_are_kept();
+        self.rendered_files_are_accepted()
+    }
+
+    fn file_systems_are_clean(&self) {
+        let name = &self.name;
+        accepts(
+            name,
+            tool("e2fsck")
+                .arg("-fn")
+                .arg(tree::at(&self.image, self.table.root.start)),
+        );
+        let said = accepts(name, tool("fsck.vfat").arg("-n").arg(&self.fat));
+        let complaints = ["irty", "differ", "rong", "orrect", "eclaim"];
+        assert!(
+            complaints.iter().all(|c| !said.contains(c)),
+            "{name}: fsck.vfat says\n{said}"
+        );
+        let said = accepts(name, tool("sfdisk").arg("--verify").arg(&self.image));
+        assert!(
+            said.contains("No errors detected"),
+            "{name}: sfdisk says\n{said}"
+        );
+    }
+
+    fn partition_table_is_kept(&self) {
+        let (old, new) = (&self.base.table, &self.table);
+        let name = &self.name;
+        let mut expected = old.clone();
+        if self.may_grow {
+            assert!(new.root.len > old.root.len, "{name}: it did not grow");
+            expected.root.len = new.root.len;
+        } else {
+            let len = |path: &Path| path.metadata().unwrap().len();
+            assert_eq!(len(&self.base.path), len(&self.image), "{name}: length");
+        }
+        assert_eq!(*new, expected, "{name}: partition table");
+        // Boot code and disk id.
+        let (old, new) = (head(&self.base.path, 446), head(&self.image, 446));
+        assert_eq!(old, new, "{name}: first 446 bytes");
+        let fs = tree::fs_len(&self.image, self.table.root.start);
+        let spare = self.table.root.len - fs;
+        assert!(
+            spare < 1 << 20,
+            "{name}: the file system leaves {spare} bytes of its partition unused"
+        );
+    }
+
+    fn root_is_as_planned(&self) {
+        let edits = self.edits();
+        let units = self.unit_files();
+        let base = self.base;
+        let model = Model::new(&base.tree, &base.fs, self.world, &edits, self.time, &units);
+        no_problems(&self.name, &tree::differences(&model.tree, &self.tree));
+        self.untouched_inodes_are_the_same(&model);
+    }
+
+    /// A scratch root with the unit files of the node and none of its links.
+    fn unit_files(&self) -> PathBuf {
+        let units = self.world.folder(&format!("{}-units", self.plan.hostname));
+        for folder in ["etc/systemd/system", "usr/lib/systemd/system"] {
+            let to = units.join(folder);
+            std::fs::create_dir_all(&to).unwrap();
+            for found in std::fs::read_dir(self.root.join(folder)).unwrap() {
+                let found = found.unwrap();
+                if found.file_type().unwrap().is_file() {
+                    std::fs::copy(found.path(), to.join(found.file_name())).unwrap();
+                }
+            }
+        }
+        std::os::unix::fs::symlink("usr/lib", units.join("lib")).unwrap();
+        units
+    }
+
+    /// What no edit touched has the same inode: number, flags, all four times, attributes (such as
+    /// capabilities) and extents.
+    fn untouched_inodes_are_the_same(&self, model: &Model<'_>) {
+        let touched: BTreeSet<&String> = model.touched.iter().collect();
+        let base_path = |path: &String| match &model.moved {
+            Some((from, to)) if path.starts_with(&format!("{to}/")) => path.replacen(to, from, 1),
+            _ => path.clone(),
+        };
+        let pairs: Vec<(String, String)> = model
+            .tree
+            .keys()
+            .filter(|p| !touched.contains(p))
+            .map(|p| (base_path(p), p.clone()))
+            .collect();
+        let (base, node) = (&self.base, &self.table);
+        let old = tree::inodes(
+            &base.path,
+            base.table.root.start,
+            pairs.iter().map(|(a, _)| a),
+        );
+        let new = tree::inodes(&self.image, node.root.start, pairs.iter().map(|(_, b)| b));
+        let problems: Vec<String> = pairs
+            .iter()
+            .filter(|(a, b)| old.get(a) != new.get(b))
+            .map(|(a, b)| {
+                let (old, new) = (old.get(a), new.get(b));
+                format!("{b}: its inode was {old:?}\n      and is {new:?}")
+            })
+            .collect();
+        assert!(old.len() > 1000, "{}: debugfs saw too little", self.name);
+        no_problems(&self.name, &problems);
+        let caps = new.values().filter(|s| s.contains("security.capability"));
+        assert!(caps.count() > 0, "{}: no capability to compare", self.name);
+    }
+
+    fn boot_is_as_planned(&self) {
+        let expected = boot::expected(self.world, &self.base.boot, &self.edits(), self.time);
+        no_problems(&self.name, &boot::differences(&expected, &self.boot));
+        let text = |path: &str| {
+            let entry = self.boot.get(path).and_then(|e| e.bytes.clone());
+            String::from_utf8(entry.unwrap_or_default()).unwrap()
+        };
+        let cmdline = text("/cmdline.txt");
+        assert_eq!(cmdline.lines().count(), 1, "{}: {cmdline}", self.name);
+        let seeds: Vec<&str> = cmdline
+            .split_whitespace()
+            .filter_map(|w| w.strip_prefix("ds="))
+            .collect();
+        if self.cloud_init {
+            let id = text("/meta-data")
+                .lines()
+                .find_map(|l| l.strip_prefix("instance-id: ").map(str::to_owned))
+                .unwrap_or_else(|| panic!("{}: no instance-id", self.name));
+            assert_eq!(seeds, [format!("nocloud;i={id}")], "{}", self.name);
+        } else {
+            assert!(seeds.is_empty(), "{}: {cmdline}", self.name);
+            let base = &self.base.boot;
+            for file in ["/user-data", "/meta-data"] {
+                assert!(
+                    self.boot.get(file) == base.get(file),
+                    "{}: {file} changed",
+                    self.name
+                );
+            }
+        }
+    }
+
+    /// Secrets are neither in a byte of the boot partition nor in a file that others can read.
+    fn secrets_are_kept(&self) {
+        let secrets = secret_values(self.request);
+        let fat = std::fs::read(&self.fat).unwrap();
+        for (what, value) in &secrets {
+            assert!(
+                !contains(&fat, value.as_bytes()),
+                "{}: {what} lies on the boot partition",
+                self.name
+            );
+        }
+        let fs = tree::open(&self.image, self.table.root.start);
+        let mut met = 0;
+        for (path, entry) in &self.tree {
+            let tree::Kind::File { len, .. } = &entry.kind else {
+                continue;
+            };
+            if self.base.tree.get(path) == Some(entry) || *len > 1 << 20 {
+                continue;
+            }
+            let bytes = fs.read(path.as_str()).unwrap();
+            let holds = |(_, value): &&(String, String)| contains(&bytes, value.as_bytes());
+            if let Some((what, _)) = secrets.iter().find(holds) {
+                met += 1;
+                let shadow = path == "/etc/shadow" && entry.mode == 0o640 && entry.gid == 42;
+                assert!(
+                    entry.uid == 0 && (entry.mode & 0o077 == 0 || shadow),
+                    "{}: {path} holds {what} and has mode {:04o}, owner {}:{}",
+                    self.name,
+                    entry.mode,
+                    entry.uid,
+                    entry.gid
+                );
+            }
+        }
+        assert!(met > 0, "{}: no secret reached the node", self.name);
+        for edit in self.edits() {
+            if let Action::Write(Content::Bytes { secret: true, .. }, attr) = &edit.action {
+                let fine = edit.part == Part::Root && attr.mode == 0o600 && attr.uid == 0;
+                assert!(fine, "{}: {} {attr:?}", self.name, edit.path);
+            }
+        }
+    }
+
+    fn rendered_files_are_accepted(&self) -> Vec<&'static str> {
+        let user_data = self
+            .world
+            .path(&format!("{}-user-data", self.plan.hostname));
+        let seed = self.boot.get("/user-data").and_then(|e| e.bytes.clone());
+        if let Some(bytes) = &seed {
+            std::fs::write(&user_data, bytes).unwrap();
+        }
+        judges::ask(&judges::Node {
+            name: &self.name,
+            plan: self.plan,
+            request: self.request,
+            root: &self.root,
+            tree: &self.tree,
+            user_data: seed.is_some().then_some(user_data.as_path()),
+            cloud_init: self.cloud_init,
+            scratch: &self.world.folder("judges"),
+        })
+    }
+
+    fn text(&self, path: &str) -> String {
+        let fs = tree::open(&self.image, self.table.root.start);
+        fs.read_to_string(path)
+            .unwrap_or_else(|e| panic!("{}: {path}: {e}", self.name))
+    }
+}
+
+fn head(path: &Path, len: usize) -> Vec<u8> {
+    use std::io::Read;
+    let mut bytes = vec![0; len];
+    let mut file = std::fs::File::open(path).unwrap();
+    file.read_exact(&mut bytes).unwrap();
+    bytes
+}
+
+fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
+    let mut rest = bytes;
+    while let Some(at) = rest.iter().position(|b| *b == wanted[0]) {
+        if rest[at..].starts_with(wanted) {
+            return true;
+        }
+        rest = &rest[at + 1..];
+    }
+    false
+}
+
+/// What the program prints says nothing secret, and its plan is the one that was carried out.
+fn plan_is_printed(world: &World, request: &Request<'_>, plans: &[Plan], said: &str) {
+    let json = world.plan_text(request, true);
+    let texts = [said, &json, &world.plan_text(request, false)];
+    for (what, value) in secret_values(request) {
+        for text in texts {
+            assert!(!text.contains(&value), "{what} is printed:\n{text}");
+        }
+    }
+    let printed: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let printed = printed.as_array().unwrap();
+    assert_eq!(printed.len(), plans.len());
+    for (printed, plan) in printed.iter().zip(plans) {
+        assert_eq!(printed["instance_id"], plan.instance_id.as_str());
+        let rows: Vec<(&str, &str, &str)> = printed["edits"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|e| {
+                let text = |key: &str| e[key].as_str().unwrap_or_default();
+                (text("partition"), text("path"), text("mode"))
+            })
+            .collect();
+        let mode = |action: &Action| match action {
+            Action::Write(_, attr) | Action::Directory(attr) | Action::SetAttr(attr) => {
+                format!("{:04o}", attr.mode)
+            }
+            _ => String::new(),
+        };
+        let modes: Vec<String> = plan.edits.iter().map(|e| mode(&e.action)).collect();
+        let expected: Vec<(&str, &str, &str)> = plan
+            .edits
+            .iter()
+            .zip(&modes)
+            .map(|(e, mode)| (e.part.name(), e.path.as_str(), mode.as_str()))
+            .collect();
+        assert_eq!(rows, expected, "{}: plan --json", plan.hostname);
+    }
+}
+
+/// Builds, checks everything of every node, and returns what was judged.
+fn check(world: &World, base: &Base, request: &Request<'_>) -> BTreeSet<&'static str> {
+    let said = world.build(request);
+    let plans = world.plans(request);
+    plan_is_printed(world, request, &plans, &said);
+    let mut judged = BTreeSet::new();
+    for plan in &plans {
+        judged.extend(Node::read(world, base, request, plan).check());
+    }
+    judged
+}
+
+/// All default nodes of a base.
+fn check_default_nodes(path: PathBuf) {
+    let world = World::new();
+    let base = Base::read(&world, path);
+    let request = Request::all(&base.path);
+    let judged = check(&world, &base, &request);
+    let all: BTreeSet<&str> = judges::all(base.has_cloud_init).into_iter().collect();
+    assert_eq!(judged, all, "judges that had nothing to judge");
+    let plans = world.plans(&request);
+    let built: Vec<&str> = plans.iter().map(|p| p.profile.as_str()).collect();
+    assert_eq!(built, PROFILES);
+}
+
+#[test]
+fn default_nodes_from_trixie() {
+    check_default_nodes(fixture(&["trixie"]));
+}
+
+#[test]
+fn default_nodes_from_bookworm() {
+    check_default_nodes(fixture(&["bookworm"]));
+}
+
+#[test]
+fn default_nodes_from_a_whole_trixie() {
+    if full_tier("default_nodes_from_a_whole_trixie") {
+        check_default_nodes(large_base(&["--raw"]));
+    }
+}
+
+#[test]
+fn default_nodes_from_a_whole_bookworm() {
+    if full_tier("default_nodes_from_a_whole_bookworm") {
+        let args = ["--suite", "bookworm", "--no-cloud-init", "--raw"];
+        check_default_nodes(large_base(&args));
+    }
+}
+
+#[test]
+fn a_gpt_base_keeps_its_table() {
+    let world = World::new();
+    let base = Base::read(&world, fixture(&["gpt"]));
+    check(&world, &base, &Request::one(&base.path, "master"));
+}
+
+/// Without SOURCE_DATE_EPOCH everything is dated as the base was last written.
+#[test]
+fn the_time_is_the_bases_own() {
+    let world = World::new();
+    let base = Base::read(&world, fixture(&["trixie"]));
+    let request = Request {
+        time: None,
+        ..Request::one(&base.path, "worker-1")
+    };
+    check(&world, &base, &request);
+}
+
+/// Another user, a password, and cloud-init left unused.
+#[test]
+fn another_user_with_a_password_and_offline() {
+    let world = World::new();
+    for (variant, profile) in [("trixie", "master"), ("bookworm", "gateway")] {
+        let base = Base::read(&world, fixture(&[variant]));
+        let mut request = Request::one(&base.path, profile)
+            .set("user.name=alice")
+            .set("firstboot=offline")
+            .set("secrets.password_hash=env:PASSWORD_HASH")
+            .set("locale.lang=de_DE.UTF-8")
+            .set("locale.timezone=Europe/Berlin")
+            .set("locale.keyboard=de");
+        request.env = vec![("PASSWORD_HASH".to_owned(), PASSWORD_HASH.to_owned())];
+        check(&world, &base, &request);
+        let plans = world.plans(&request);
+        let node = Node::read(&world, &base, &request, &plans[0]);
+        offline_identity(&node, "alice", PASSWORD_HASH, "de", "Europe/Berlin");
+        assert!(!node.tree.contains_key("/home/pi"), "{}", node.name);
+        let old_name = |text: &str| text.split([':', ',', '\n']).any(|w| w == "pi");
+        for file in ["passwd", "shadow", "group", "gshadow", "subuid", "subgid"] {
+            let text = node.text(&format!("/etc/{file}"));
+            assert!(!old_name(&text), "{}: /etc/{file}\n{text}", node.name);
+        }
+        let disabled = node.tree.contains_key("/etc/cloud/cloud-init.disabled");
+        assert_eq!(disabled, base.has_cloud_init, "{}", node.name);
+    }
+}
+
+/// A renamed user on a base with cloud-init, whose seed must name the same one.
+#[test]
+fn another_user_through_cloud_init() {
+    let world = World::new();
+    let base = Base::read(&world, fixture(&["trixie"]));
+    let request = Request::one(&base.path, "worker-2").set("user.name=alice");
+    check(&world, &base, &request);
+    let plans = world.plans(&request);
+    let node = Node::read(&world, &base, &request, &plans[0]);
+    assert!(node.tree.contains_key("/home/alice/.bashrc"));
+    assert!(node.text("/etc/group").contains("alice"));
+}
+
+/// What an offline node knows, said without the plan.
+fn offline_identity(node: &Node<'_>, user: &str, hash: &str, keyboard: &str, zone: &str) {
+    let name = &node.name;
+    let has_line = |path: &str, line: &str| {
+        let text = node.text(path);
+        assert!(
+            text.lines().any(|l| l == line),
+            "{name}: {path} has no line {line:?}:\n{text}"
+        );
+    };
+    has_line("/etc/hostname", &node.plan.hostname);
+    has_line(&format!("/home/{user}/.ssh/authorized_keys"), KEY);
+    has_line("/etc/locale.gen", "de_DE.UTF-8 UTF-8");
+    has_line("/etc/default/locale", "LANG=de_DE.UTF-8");
+    has_line("/etc/timezone", zone);
+    has_line(
+        "/etc/default/keyboard",
+        &format!("XKBLAYOUT=\"{keyboard}\""),
+    );
+    let passwd = node.text("/etc/passwd");
+    let line = passwd
+        .lines()
+        .find(|l| l.starts_with(&format!("{user}:")))
+        .unwrap();
+    assert!(
+        line.ends_with(&format!(":/home/{user}:/bin/bash")),
+        "{name}: {line}"
+    );
+    let shadow = node.text("/etc/shadow");
+    assert!(
+        shadow
+            .lines()
+            .any(|l| l.starts_with(&format!("{user}:{hash}:"))),
+        "{name}: /etc/shadow"
+    );
+    let groups: BTreeMap<String, Vec<String>> = node
+        .text("/etc/group")
+        .lines()
+        .map(|l| {
+            let (head, members) = l.rsplit_once(':').unwrap();
+            let group = head.split(':').next().unwrap();
+            let members = members.split(',').map(str::to_owned);
+            (group.to_owned(), members.collect())
+        })
+        .collect();
+    for group in ["sudo", "video", "gpio"] {
+        assert!(
+            groups[group].iter().any(|m| m == user),
+            "{name}: {user} is not in {group}: {:?}",
+            groups[group]
+        );
+    }
+    let zone = format!("/usr/share/zoneinfo/{zone}");
+    assert_eq!(
+        node.tree["/etc/localtime"].kind,
+        tree::Kind::Link(zone),
+        "{name}"
+    );
+    let keys = &node.tree[&format!("/home/{user}/.ssh/authorized_keys")];
+    assert_eq!(
+        (keys.mode, keys.uid, keys.gid),
+        (0o600, 1000, 1000),
+        "{name}: authorized_keys"
+    );
+}
+
+/// More payload than there is room, and a size that the profile fixes.
+#[test]
+fn images_grow() {
+    let world = World::new();
+    for (variant, set, k3s_mib) in [
+        ("trixie", None, 150),
+        ("bookworm", None, 150),
+        ("gpt", None, 150),
+        ("trixie", Some("disk.size=1GiB"), 3),
+    ] {
+        world.large_k3s(k3s_mib);
+        let base = Base::read(&world, fixture(&[variant]));
+        let mut request = Request::one(&base.path, "worker-1");
+        request.sets.extend(set.map(str::to_owned));
+        world.build(&request);
+        let plans = world.plans(&request);
+        let mut node = Node::read(&world, &base, &request, &plans[0]);
+        node.name = format!("{} with {k3s_mib} MiB of k3s, {set:?}", node.name);
+        node.may_grow = true;
+        node.check();
+        if set.is_some() {
+            let len = node.image.metadata().unwrap().len();
+            assert_eq!(len, 1 << 30, "{}: length", node.name);
+        }
+    }
+}
+
+/// Two builds that differ in everything that must not matter.
+#[test]
+fn builds_are_reproducible() {
+    let world = World::new();
+    let base = fixture(&["trixie", "--xz"]);
+    let raw = fixture(&["trixie"]);
+    let env = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+        let owned = pairs
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        owned.collect()
+    };
+    let args = |list: &[&str]| list.iter().map(|a| (*a).to_owned()).collect();
+    let other = world.folder("elsewhere/deep");
+    let elsewhere = format!("umask 077 && cd {}", other.display());
+    let first = Request {
+        formats: &["img", "img.xz"],
+        env: env(&[("TZ", "Pacific/Kiritimati"), ("HOME", "/nonexistent")]),
+        args: args(&["--jobs", "1"]),
+        out: "first",
+        time: None,
+        ..Request::all(&base)
+    };
+    let second = Request {
+        env: env(&[("TZ", "America/St_Johns"), ("LC_ALL", "C"), ("USER", "x")]),
+        args: args(&["--jobs", "4"]),
+        out: "another/folder/second",
+        before: &elsewhere,
+        ..first.clone()
+    };
+    // The same base, not compressed.
+    let third = Request {
+        base: &raw,
+        formats: &["img"],
+        env: env(&[("TZ", "Asia/Kathmandu")]),
+        args: args(&["--jobs", "2"]),
+        out: "third",
+        before: "umask 002",
+        ..first.clone()
+    };
+    for request in [&first, &second, &third] {
+        world.build(request);
+    }
+    let (a, b, c) = (
+        digests(&world.path(first.out)),
+        digests(&world.path(second.out)),
+        digests(&world.path(third.out)),
+    );
+    assert_eq!(
+        a.len(),
+        9,
+        "four nodes in two formats and SHA256SUMS: {a:?}"
+    );
+    assert_eq!(a, b, "two builds of the same differ");
+    for (name, digest) in c.iter().filter(|(name, _)| name.ends_with(".img")) {
+        assert_eq!(digest, &a[name], "{name} from the raw base differs");
+    }
+    accepts(
+        "SHA256SUMS",
+        tool("sha256sum")
+            .args(["-c", "--quiet", "SHA256SUMS"])
+            .current_dir(world.path(first.out)),
+    );
+    for (name, _) in a.iter().filter(|(name, _)| name.ends_with(".img.xz")) {
+        let out = output(tool("xz").arg("-dc").arg(world.path(first.out).join(name)));
+        assert!(out.status.success(), "xz -dc {name}: {}", both(&out));
+        let raw = name.trim_end_matches(".xz");
+        assert_eq!(sha256(&out.stdout), a[raw], "{name} holds another {raw}");
+    }
+}
+
+/// SHA-256 of every file in a folder.
+fn digests(folder: &Path) -> BTreeMap<String, String> {
+    std::fs::read_dir(folder)
+        .unwrap()
+        .map(|found| {
+            let found = found.unwrap();
+            let bytes = std::fs::read(found.path()).unwrap();
+            let name = found.file_name().into_string().unwrap();
+            (name, sha256(&bytes))
+        })
+        .collect()
+}
