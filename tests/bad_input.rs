@@ -488,6 +488,7 @@ fn elf(machine: u16) -> Vec<u8> {
 
 #[test]
 fn a_payload_of_the_wrong_architecture() {
+    let base = fixture("trixie").display().to_string();
     const PAYLOAD: &str =
         "[[payload]]\nname = \"tool\"\nfile = \"tool\"\npath = \"/opt/tool\"\nelf = \"aarch64\"\n";
     for (content, words) in [
@@ -501,7 +502,7 @@ fn a_payload_of_the_wrong_architecture() {
         let bench = Workbench::new();
         bench.add_role(PAYLOAD);
         bench.write("tool", content);
-        let ran = bench.build("base.img");
+        let ran = bench.build(&base);
         ran.assert_fails(VERIFICATION, &words);
         ran.assert_fails(VERIFICATION, &["hint: "]);
         bench.assert_nothing_left();
@@ -515,7 +516,7 @@ fn a_payload_of_the_wrong_architecture() {
         "found ",
         "hint: ",
     ];
-    bench.build("base.img").assert_fails(VERIFICATION, &words);
+    bench.build(&base).assert_fails(VERIFICATION, &words);
     bench.assert_nothing_left();
 }
 
