@@ -10,12 +10,15 @@ use std::sync::{Arc, Mutex};
 use crate::config::Node;
 use crate::disk::{CowDisk, RawFile, ReadAt};
 use crate::emit::{self, Emitted, Format, XzOptions, XzSplice};
-use crate::error::{Error, Result, ResultExt};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::job::Job;
 use crate::patch::{self, PatchOptions, Patched, Payloads};
 use crate::plan::Plan;
 use crate::project::Project;
 use crate::source::{BaseImage, BaseRequest, FetchOptions, Fetcher};
+
+/// Name of the checksum file in the output folder, in the format of sha256sum(1).
+const CHECKSUMS: &str = "SHA256SUMS";
 
 /// What to build, and where to.
 #[derive(Debug, Clone)]
@@ -68,9 +71,16 @@ pub fn build(
         .zip(bases)
         .map(|(plan, base)| Work { plan, base })
         .collect();
-    let results = build_all(work, &payloads, options, job)?;
-    let sums = write_checksums(&options.out, &results)?;
-    Ok((results, sums))
+    let (done, failed) = build_all(work, &payloads, options, job);
+    // Also when a node failed: the images that were replaced must not stand beside their old digests.
+    let sums = match done.is_empty() {
+        true => options.out.join(CHECKSUMS),
+        false => write_checksums(&options.out, &done)?,
+    };
+    match failed {
+        None => Ok((done, sums)),
+        Some(error) => Err(error),
+    }
 }
 
 /// The base of every node; nodes with the same request share one.
@@ -136,7 +146,7 @@ fn build_all(
     payloads: &Payloads,
     options: &BuildOptions,
     job: &Job,
-) -> Result<Vec<NodeImages>> {
+) -> (Vec<NodeImages>, Option<Error>) {
     let threads = options.jobs.clamp(1, work.len().max(1));
     let count = work.len();
     let queue: Mutex<VecDeque<(usize, Work<'_>)>> =
@@ -178,23 +188,22 @@ fn take<'a>(queue: &Mutex<VecDeque<(usize, Work<'a>)>>) -> Option<(usize, Work<'
     queue.lock().unwrap_or_else(|e| e.into_inner()).pop_front()
 }
 
-/// All results, or the error that stopped the others rather than one of those it stopped.
-fn in_order(results: Vec<Result<NodeImages>>) -> Result<Vec<NodeImages>> {
-    let (mut done, mut failed) = (Vec::new(), Vec::new());
+/// What was done, and of the errors the one that stopped the others rather than one of those it
+/// stopped.
+fn in_order(results: Vec<Result<NodeImages>>) -> (Vec<NodeImages>, Option<Error>) {
+    let mut done = Vec::new();
+    let mut first: Option<Error> = None;
     for result in results {
-        match result {
-            Ok(node) => done.push(node),
-            Err(error) => failed.push(error),
+        match (result, &first) {
+            (Ok(node), _) => done.push(node),
+            (Err(error), None) => first = Some(error),
+            (Err(error), Some(known)) if known.kind() == ErrorKind::Interrupted => {
+                first = Some(error);
+            }
+            (Err(_), Some(_)) => {}
         }
     }
-    let first = failed
-        .iter()
-        .position(|e| e.kind() != crate::error::ErrorKind::Interrupted)
-        .unwrap_or(0);
-    match failed.is_empty() {
-        true => Ok(done),
-        false => Err(failed.swap_remove(first)),
-    }
+    (done, first)
 }
 
 fn build_node(
@@ -242,7 +251,7 @@ fn build_node(
 /// Writes SHA256SUMS beside the images. Lines of images that were built earlier and are still there
 /// are kept.
 fn write_checksums(out: &Path, results: &[NodeImages]) -> Result<PathBuf> {
-    let path = out.join("SHA256SUMS");
+    let path = out.join(CHECKSUMS);
     let mut sums: BTreeMap<String, String> = BTreeMap::new();
     if let Ok(text) = std::fs::read_to_string(&path) {
         for line in text.lines() {
