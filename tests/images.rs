@@ -317,7 +317,6 @@ impl<'a> Node<'a> {
         judges::ask(&judges::Node {
             name: &self.name,
             plan: self.plan,
-            request: self.request,
             root: &self.root,
             tree: &self.tree,
             user_data: seed.is_some().then_some(user_data.as_path()),

@@ -2,6 +2,8 @@
 
 use std::io::Read;
 
+use fs_ext4::fs::UTIME_OMIT;
+
 use super::checksum::Checksums;
 use super::engine::{Engine, Failure, kind_of};
 use super::path::{self, Node, Place};
@@ -202,6 +204,7 @@ impl Ext4 {
         let number = self.change(WHAT, path, |fs| {
             fs.apply_create_at(place.parent, &place.name, 0o600)
         })?;
+        self.date(place.parent, WHAT, path)?;
         let mut buffer = vec![0; CHUNK.min(len as usize)];
         let mut done = 0;
         while done < len {
@@ -267,6 +270,7 @@ impl Ext4 {
         let number = self.change(WHAT, path, |fs| {
             fs.apply_symlink_at(place.parent, &place.name, target.as_bytes())
         })?;
+        self.date(place.parent, WHAT, path)?;
         self.apply(number, FileKind::Symlink, attr, WHAT, path)
     }
 
@@ -280,7 +284,8 @@ impl Ext4 {
         }
         self.change(WHAT, new, |fs| {
             fs.apply_link_at(node.number, place.parent, &place.name)
-        })
+        })?;
+        self.date(place.parent, WHAT, new)
     }
 
     /// Removes a file, a symbolic link or an empty directory.
@@ -357,7 +362,9 @@ impl Ext4 {
         }
         self.engine
             .rename((source.parent, &source.name), (target.parent, &target.name))
-            .map_err(|failure| self.engine.explain(failure, WHAT, from))
+            .map_err(|failure| self.engine.explain(failure, WHAT, from))?;
+        self.date(source.parent, WHAT, from)?;
+        self.date(target.parent, WHAT, to)
     }
 
     /// Gives what is at `path` (not followed) another mode, owner and time.
@@ -432,6 +439,7 @@ impl Ext4 {
         let number = self.change(WHAT, path, |fs| {
             fs.apply_mkdir_at(place.parent, &place.name, DIRECTORY_MODE as u16)
         })?;
+        self.date(place.parent, WHAT, path)?;
         self.apply(number, FileKind::Directory, attr, WHAT, path)
     }
 
@@ -479,6 +487,15 @@ impl Ext4 {
             } else {
                 fs.apply_unlink_at(parent, name)
             }
+        })?;
+        self.date(parent, what, path)
+    }
+
+    /// Dates a directory in which a name came or went: the engine, unlike the kernel, does not.
+    fn date(&mut self, directory: u32, what: &str, path: &str) -> Result<()> {
+        let time = self.time;
+        self.change(what, path, |fs| {
+            fs.apply_utimens_ino(directory, 0, UTIME_OMIT, time, 0)
         })
     }
 

@@ -4,15 +4,14 @@ use std::path::Path;
 
 use imgbuild::plan::{Action, Plan};
 
-use super::build::{Request, SECRETS, nt_hash};
-use super::tree::{Kind, Tree};
+use super::build::{SECRETS, nt_hash};
+use super::tree::{Entry, Kind, Tree};
 use super::{accepts, both, output, tool};
 
 /// What is judged: files taken out of a node into `root`, and what all of the node has.
 pub struct Node<'a> {
     pub name: &'a str,
     pub plan: &'a Plan,
-    pub request: &'a Request<'a>,
     pub root: &'a Path,
     pub tree: &'a Tree,
     /// The seed on the boot partition, if it is there.
@@ -21,6 +20,9 @@ pub struct Node<'a> {
     /// A folder to work in.
     pub scratch: &'a Path,
 }
+
+/// Programs of Raspberry Pi OS that the fixtures go without.
+const NOT_IN_FIXTURES: &[&str] = &["/usr/sbin/nft"];
 
 type Judge = fn(&Node<'_>, &Path);
 
@@ -115,16 +117,17 @@ fn account(node: &Node<'_>) -> String {
 }
 
 /// All units of ours. What they run must be in the image: the scratch root has an empty program
-/// for every program of the node, and no other.
+/// for every program of the node, and next to no other.
 fn systemd(node: &Node<'_>) {
-    for (path, entry) in node.tree {
-        let program = match entry.kind {
-            Kind::File { .. } => entry.mode & 0o111 != 0,
-            Kind::Link(_) => path.contains("bin/"),
-            _ => false,
-        };
+    let is_program = |(path, entry): &(&String, &Entry)| match entry.kind {
+        Kind::File { .. } => entry.mode & 0o111 != 0 && !path.starts_with("/etc"),
+        Kind::Link(_) => path.contains("bin/"),
+        _ => false,
+    };
+    let programs = node.tree.iter().filter(is_program);
+    for path in programs.map(|(path, _)| path.as_str()).chain(NOT_IN_FIXTURES.iter().copied()) {
         let place = node.root.join(&path[1..]);
-        if program && !path.starts_with("/etc") && place.symlink_metadata().is_err() {
+        if place.symlink_metadata().is_err() {
             std::fs::create_dir_all(place.parent().unwrap()).unwrap();
             std::fs::write(&place, "").unwrap();
             super::build::make_executable(&place);
