@@ -125,7 +125,10 @@ fn systemd(node: &Node<'_>) {
         _ => false,
     };
     let programs = node.tree.iter().filter(is_program);
-    for path in programs.map(|(path, _)| path.as_str()).chain(NOT_IN_FIXTURES.iter().copied()) {
+    for path in programs
+        .map(|(path, _)| path.as_str())
+        .chain(NOT_IN_FIXTURES.iter().copied())
+    {
         let place = node.root.join(&path[1..]);
         if place.symlink_metadata().is_err() {
             std::fs::create_dir_all(place.parent().unwrap()).unwrap();

@@ -75,7 +75,12 @@ impl<'a> Model<'a> {
         let mut pending: VecDeque<String> = names(path);
         let mut done: Vec<String> = Vec::new();
         while let Some(name) = pending.pop_front() {
-            let here = format!("/{}", [done.as_slice(), &[name.clone()]].concat().join("/"));
+            let here = format!(
+                "/{}",
+                [done.as_slice(), std::slice::from_ref(&name)]
+                    .concat()
+                    .join("/")
+            );
             match self.tree.get(&here).map(|e| &e.kind) {
                 Some(Kind::Link(target)) if !pending.is_empty() => {
                     if target.starts_with('/') {
