@@ -10,8 +10,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use imgbuild::overlay::Part;
-use imgbuild::plan::{Action, Content, Edit, Plan, When};
 use images_support::build::{
     KEY, PASSWORD_HASH, PROFILES, Request, Table, World, secret_values, table,
 };
@@ -20,6 +18,8 @@ use images_support::tree::Tree;
 use images_support::{
     accepts, boot, fixture, full_tier, judges, large_base, no_problems, tool, tree,
 };
+use imgbuild::overlay::Part;
+use imgbuild::plan::{Action, Content, Edit, Plan, When};
 
 /// A base, read once.
 struct Base {
@@ -128,11 +128,7 @@ impl<'a> Node<'a> {
             When::Offline => !self.cloud_init,
             When::CloudInitUnused => !self.cloud_init && self.base.has_cloud_init,
         };
-        self.plan
-            .edits
-            .iter()
-            .filter(|e| applies(e.when))
-            .collect()
+        self.plan.edits.iter().filter(|e| applies(e.when)).collect()
     }
 
     fn check(&self) -> Vec<&'static str> {
@@ -323,7 +319,9 @@ impl<'a> Node<'a> {
     }
 
     fn rendered_files_are_accepted(&self) -> Vec<&'static str> {
-        let user_data = self.world.path(&format!("{}-user-data", self.plan.hostname));
+        let user_data = self
+            .world
+            .path(&format!("{}-user-data", self.plan.hostname));
         let seed = self.boot.get("/user-data").and_then(|e| e.bytes.clone());
         if let Some(bytes) = &seed {
             std::fs::write(&user_data, bytes).unwrap();
@@ -545,7 +543,9 @@ fn offline_identity(node: &Node<'_>, user: &str, hash: &str, keyboard: &str, zon
     );
     let shadow = node.text("/etc/shadow");
     assert!(
-        shadow.lines().any(|l| l.starts_with(&format!("{user}:{hash}:"))),
+        shadow
+            .lines()
+            .any(|l| l.starts_with(&format!("{user}:{hash}:"))),
         "{name}: /etc/shadow"
     );
     let groups: BTreeMap<String, Vec<String>> = node
@@ -613,7 +613,9 @@ fn builds_are_reproducible() {
     let base = fixture(&["trixie", "--xz"]);
     let raw = fixture(&["trixie"]);
     let env = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
-        let owned = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        let owned = pairs
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
         owned.collect()
     };
     let args = |list: &[&str]| list.iter().map(|a| (*a).to_owned()).collect();
@@ -625,6 +627,8 @@ fn builds_are_reproducible() {
         args: args(&["--jobs", "1"]),
         out: "first",
         time: None,
+        // All of them would take long to compress; these two share the fewest roles.
+        profiles: vec!["gateway", "master"],
         ..Request::all(&base)
     };
     let second = Request {
@@ -648,7 +652,7 @@ fn builds_are_reproducible() {
         world.build(request);
     }
     let [a, b, c] = [&first, &second, &third].map(|r| checksums(&world.path(r.out)));
-    assert_eq!(a.len(), 8, "four nodes in two formats: {a:?}");
+    assert_eq!(a.len(), 4, "two nodes in two formats: {a:?}");
     assert_eq!(a, b, "two builds of the same differ");
     let images = |sums: &BTreeMap<String, String>| {
         let all = sums.clone().into_iter();

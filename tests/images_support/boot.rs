@@ -53,7 +53,10 @@ pub fn read(fat: &Path, to: &Path) -> Files {
     walk(to, to, &mut files);
     let listed = accepts(
         "boot partition",
-        tool("mdir").args(["-/", "-b", "-a", "-i"]).arg(fat).arg("::"),
+        tool("mdir")
+            .args(["-/", "-b", "-a", "-i"])
+            .arg(fat)
+            .arg("::"),
     );
     let listed: BTreeSet<String> = listed
         .lines()
@@ -148,7 +151,10 @@ pub fn differences(expected: &Files, found: &Files) -> Vec<String> {
     let show = |entry: Option<&Entry>| match entry {
         None => "nothing".to_owned(),
         Some(Entry { bytes: None, .. }) => "a folder".to_owned(),
-        Some(Entry { bytes: Some(b), mtime }) => {
+        Some(Entry {
+            bytes: Some(b),
+            mtime,
+        }) => {
             let start = String::from_utf8_lossy(&b[..b.len().min(300)]).into_owned();
             format!("{} bytes of {mtime} {start:?}", b.len())
         }

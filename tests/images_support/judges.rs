@@ -125,7 +125,10 @@ fn systemd(node: &Node<'_>) {
         _ => false,
     };
     let programs = node.tree.iter().filter(is_program);
-    for path in programs.map(|(path, _)| path.as_str()).chain(NOT_IN_FIXTURES.iter().copied()) {
+    for path in programs
+        .map(|(path, _)| path.as_str())
+        .chain(NOT_IN_FIXTURES.iter().copied())
+    {
         let place = node.root.join(&path[1..]);
         if place.symlink_metadata().is_err() {
             std::fs::create_dir_all(place.parent().unwrap()).unwrap();
@@ -171,7 +174,9 @@ fn systemd(node: &Node<'_>) {
     );
     // The judge must be awake.
     let broken = "[Service]\nType=oneshot\nExecStart=/usr/bin/no-such-program\nNonsense=1\n";
-    let file = node.root.join("etc/systemd/system/broken-for-the-test.service");
+    let file = node
+        .root
+        .join("etc/systemd/system/broken-for-the-test.service");
     std::fs::write(file, broken).unwrap();
     let said = both(&verify(&["broken-for-the-test.service"]));
     assert!(
@@ -243,7 +248,12 @@ fn sshd(node: &Node<'_>, file: &Path) {
     let _ = std::fs::create_dir_all("/run/sshd");
     let text = accepts(
         &what(node, file),
-        tool("/usr/sbin/sshd").arg("-T").arg("-f").arg(file).arg("-h").arg(&key),
+        tool("/usr/sbin/sshd")
+            .arg("-T")
+            .arg("-f")
+            .arg(file)
+            .arg("-h")
+            .arg(&key),
     );
     for line in ["permitrootlogin no", "passwordauthentication no"] {
         assert!(text.contains(line), "{}: no {line}", what(node, file));
@@ -252,7 +262,13 @@ fn sshd(node: &Node<'_>, file: &Path) {
 
 fn nftables(node: &Node<'_>, file: &Path) {
     // In a network of its own, where everybody may change tables.
-    let run = |file: &Path| output(tool("unshare").args(["-r", "-n", "nft", "-c", "-f"]).arg(file));
+    let run = |file: &Path| {
+        output(
+            tool("unshare")
+                .args(["-r", "-n", "nft", "-c", "-f"])
+                .arg(file),
+        )
+    };
     let out = run(file);
     assert!(
         out.status.success(),
@@ -268,7 +284,9 @@ fn pihole(node: &Node<'_>, file: &Path) {
         .unwrap_or_else(|e| panic!("{}: {e}", what(node, file)));
     let strings = |section: &str, key: &str| -> Vec<String> {
         let list = settings[section][key].as_array().unwrap();
-        list.iter().map(|v| v.as_str().unwrap().to_owned()).collect()
+        list.iter()
+            .map(|v| v.as_str().unwrap().to_owned())
+            .collect()
     };
     let records = strings("dns", "hosts");
     for name in ["bondsmith", "windrunner", "lightweaver", "stoneward"] {
@@ -321,9 +339,18 @@ fn k3s(node: &Node<'_>, file: &Path) {
     let config = yaml(file);
     let keys = |key: &str| config[key].as_str().unwrap_or_default().to_owned();
     assert_eq!(keys("token"), SECRETS[0].value, "{}", what(node, file));
-    assert_eq!(keys("node-name"), node.plan.hostname, "{}", what(node, file));
+    assert_eq!(
+        keys("node-name"),
+        node.plan.hostname,
+        "{}",
+        what(node, file)
+    );
     let is_agent = node.plan.profile.starts_with("worker");
-    let server = if is_agent { "https://10.100.0.102:6443" } else { "" };
+    let server = if is_agent {
+        "https://10.100.0.102:6443"
+    } else {
+        ""
+    };
     assert_eq!(keys("server"), server, "{}", what(node, file));
 }
 
@@ -366,8 +393,16 @@ fn hosts(node: &Node<'_>, file: &Path) {
         }
     }
     let own = |line: &str| line.split_whitespace().any(|w| w == node.plan.hostname);
-    assert!(text.lines().any(own), "{}: own name\n{text}", what(node, file));
-    assert!(!text.contains("raspberrypi"), "{}\n{text}", what(node, file));
+    assert!(
+        text.lines().any(own),
+        "{}: own name\n{text}",
+        what(node, file)
+    );
+    assert!(
+        !text.contains("raspberrypi"),
+        "{}\n{text}",
+        what(node, file)
+    );
 }
 
 fn sysctl(node: &Node<'_>, file: &Path) {

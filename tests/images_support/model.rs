@@ -75,7 +75,12 @@ impl<'a> Model<'a> {
         let mut pending: VecDeque<String> = names(path);
         let mut done: Vec<String> = Vec::new();
         while let Some(name) = pending.pop_front() {
-            let here = format!("/{}", [done.as_slice(), &[name.clone()]].concat().join("/"));
+            let here = format!(
+                "/{}",
+                [done.as_slice(), std::slice::from_ref(&name)]
+                    .concat()
+                    .join("/")
+            );
             match self.tree.get(&here).map(|e| &e.kind) {
                 Some(Kind::Link(target)) if !pending.is_empty() => {
                     if target.starts_with('/') {
@@ -223,9 +228,7 @@ impl<'a> Model<'a> {
         );
         let shadow_line = format!("{name}:{hash}:{days}:0:99999:7:::");
         for (path, line) in [("/etc/passwd", passwd_line), ("/etc/shadow", shadow_line)] {
-            let text = self.each_line(path, |fields| {
-                (fields[0] == old_name).then(|| line.clone())
-            });
+            let text = self.each_line(path, |fields| (fields[0] == old_name).then(|| line.clone()));
             self.rewrite(path, &text);
         }
         for path in ["/etc/group", "/etc/gshadow"] {
@@ -235,7 +238,11 @@ impl<'a> Model<'a> {
                 if account.groups.iter().any(|g| g == fields[0]) {
                     members.push(name);
                 }
-                let group = if fields[0] == old_name { name } else { fields[0] };
+                let group = if fields[0] == old_name {
+                    name
+                } else {
+                    fields[0]
+                };
                 Some(format!(
                     "{group}:{}:{}:{}",
                     fields[1],
