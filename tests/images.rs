@@ -630,6 +630,8 @@ fn builds_are_reproducible() {
         args: args(&["--jobs", "1"]),
         out: "first",
         time: None,
+        // All of them would take long to compress; these two share the fewest roles.
+        profiles: vec!["gateway", "master"],
         ..Request::all(&base)
     };
     let second = Request {
@@ -653,7 +655,7 @@ fn builds_are_reproducible() {
         world.build(request);
     }
     let [a, b, c] = [&first, &second, &third].map(|r| checksums(&world.path(r.out)));
-    assert_eq!(a.len(), 8, "four nodes in two formats: {a:?}");
+    assert_eq!(a.len(), 4, "two nodes in two formats: {a:?}");
     assert_eq!(a, b, "two builds of the same differ");
     let images = |sums: &BTreeMap<String, String>| {
         let all = sums.clone().into_iter();

@@ -60,8 +60,8 @@ pub struct World {
 #[derive(Clone)]
 pub struct Request<'a> {
     pub base: &'a Path,
-    /// `None`: all.
-    pub profile: Option<&'a str>,
+    /// None: all.
+    pub profiles: Vec<&'a str>,
     pub formats: &'a [&'a str],
     pub sets: Vec<String>,
     /// More variables, such as further secrets.
@@ -77,7 +77,7 @@ impl<'a> Request<'a> {
     pub fn all(base: &'a Path) -> Self {
         Self {
             base,
-            profile: None,
+            profiles: Vec::new(),
             formats: &["img"],
             sets: Vec::new(),
             env: Vec::new(),
@@ -90,7 +90,7 @@ impl<'a> Request<'a> {
 
     pub fn one(base: &'a Path, profile: &'a str) -> Self {
         Self {
-            profile: Some(profile),
+            profiles: vec![profile],
             ..Self::all(base)
         }
     }
@@ -187,10 +187,10 @@ impl World {
     }
 
     fn nodes_and_sets(&self, request: &Request<'_>, command: &mut Command) {
-        match request.profile {
-            Some(profile) => command.args(["--profile", profile]),
-            None => command.arg("--all"),
-        };
+        for profile in &request.profiles {
+            command.args(["--profile", profile]);
+        }
+        command.args(request.profiles.is_empty().then_some("--all"));
         for set in self.sets(request) {
             command.args(["--set", &set]);
         }
@@ -246,7 +246,7 @@ impl World {
         }
         let empty = self.path("no-project");
         std::fs::create_dir_all(&empty).unwrap();
-        let selected: Vec<String> = request.profile.iter().map(|p| (*p).to_owned()).collect();
+        let selected: Vec<String> = request.profiles.iter().map(|p| (*p).to_owned()).collect();
         let project = Project::open(&empty, &sets, &selected).unwrap();
         let nodes = project.select(&selected, selected.is_empty()).unwrap();
         nodes
