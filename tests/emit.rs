@@ -8,25 +8,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use imgbuild::disk::xz_container::XzLayout;
-use imgbuild::disk::{CowDisk, RawFile, ReadAt};
+use imgbuild::disk::{CowDisk, Memory, RawFile, ReadAt};
 use imgbuild::emit::{Format, XzOptions, XzSplice, write_checksums, write_img, write_xz};
-use imgbuild::error::{ErrorKind, Result};
+use imgbuild::error::ErrorKind;
 use imgbuild::job::{Cancel, Job, Progress, Task};
 use proptest::prelude::*;
 
 const MIB: usize = 1 << 20;
-
-struct Bytes(Vec<u8>);
-
-impl ReadAt for Bytes {
-    fn len(&self) -> u64 {
-        self.0.len() as u64
-    }
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-        buf.copy_from_slice(&self.0[offset as usize..][..buf.len()]);
-        Ok(())
-    }
-}
 
 fn noise(len: usize, seed: u32) -> Vec<u8> {
     let mut x = seed.wrapping_mul(2_654_435_761) | 1;
@@ -55,7 +43,7 @@ fn image(len: usize) -> Vec<u8> {
 }
 
 fn disk_of(bytes: Vec<u8>) -> CowDisk {
-    CowDisk::new(Arc::new(Bytes(bytes)))
+    CowDisk::new(Arc::new(Memory::from(bytes)))
 }
 
 fn content(disk: &CowDisk) -> Vec<u8> {
@@ -575,7 +563,7 @@ proptest! {
         } else {
             bytes.truncate(bytes.len() - cut / 8);
         }
-        if let Ok(Some(layout)) = XzLayout::read(&Bytes(bytes.clone())) {
+        if let Ok(Some(layout)) = XzLayout::read(&Memory::from(bytes.clone())) {
             for block in &layout.blocks {
                 prop_assert!(block.offset + block.total_size() <= bytes.len() as u64);
                 prop_assert!(block.compressed_size() < bytes.len() as u64);

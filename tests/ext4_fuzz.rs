@@ -9,8 +9,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use ext4_support::{Flavour, Image, TIME, flavour_named};
-use imgbuild::disk::{CowDisk, ReadAt, Window};
-use imgbuild::error::Result;
+use imgbuild::disk::{CowDisk, Memory, ReadAt, Window};
 use imgbuild::ext4::{Attr, Ext4, FileKind, grow};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -45,19 +44,6 @@ fn flips(most: usize) -> impl Strategy<Value = Vec<Flip>> {
     prop::collection::vec(flip, 1..most)
 }
 
-struct Bytes(Arc<Vec<u8>>);
-
-impl ReadAt for Bytes {
-    fn len(&self) -> u64 {
-        self.0.len() as u64
-    }
-
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-        buf.copy_from_slice(&self.0[offset as usize..][..buf.len()]);
-        Ok(())
-    }
-}
-
 /// From where on there is damage.
 #[derive(Clone, Copy, PartialEq)]
 enum Depth {
@@ -69,7 +55,7 @@ enum Depth {
 
 /// A file system to damage, and where its metadata is.
 struct Target {
-    bytes: Arc<Vec<u8>>,
+    bytes: Memory,
     block_size: usize,
     blocks: Vec<usize>,
 }
@@ -96,14 +82,14 @@ impl Target {
             .take(600)
             .collect();
         Self {
-            bytes: Arc::new(bytes),
+            bytes: Memory::from(bytes),
             block_size,
             blocks,
         }
     }
 
     fn damaged(&self, flips: &[Flip]) -> Window {
-        let disk = Arc::new(CowDisk::new(Arc::new(Bytes(self.bytes.clone()))));
+        let disk = Arc::new(CowDisk::new(Arc::new(self.bytes.clone())));
         for flip in flips {
             let reach = if flip.early { 160 } else { self.block_size };
             let block = self.blocks[flip.block % self.blocks.len()];

@@ -5,24 +5,12 @@ use std::process::Command;
 use std::sync::Arc;
 
 use imgbuild::disk::partition_table::{self, TableKind};
-use imgbuild::disk::{CowDisk, PAGE_SIZE, RawFile, ReadAt};
+use imgbuild::disk::{CowDisk, Memory, PAGE_SIZE, RawFile, ReadAt};
 use imgbuild::error::Result;
 use proptest::prelude::*;
 
 const MIB: u64 = 1 << 20;
 const LEN: u64 = 32 * MIB;
-
-struct Bytes(Vec<u8>);
-
-impl ReadAt for Bytes {
-    fn len(&self) -> u64 {
-        self.0.len() as u64
-    }
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-        buf.copy_from_slice(&self.0[offset as usize..][..buf.len()]);
-        Ok(())
-    }
-}
 
 /// The first bytes of an image; the rest is zeros.
 struct Padded(Vec<u8>);
@@ -89,18 +77,18 @@ fn mbr_image() -> Vec<u8> {
 }
 
 fn disk(image: Vec<u8>) -> CowDisk {
-    CowDisk::new(Arc::new(Bytes(image)))
+    CowDisk::new(Arc::new(Memory::from(image)))
 }
 
 fn message(image: Vec<u8>) -> String {
-    let error = partition_table::read(&Bytes(image)).unwrap_err();
+    let error = partition_table::read(&Memory::from(image)).unwrap_err();
     assert!(error.hint().is_some(), "{error}");
     error.to_string()
 }
 
 #[test]
 fn reads_an_mbr() {
-    let table = partition_table::read(&Bytes(mbr_image())).unwrap();
+    let table = partition_table::read(&Memory::from(mbr_image())).unwrap();
     assert_eq!(
         table.kind,
         TableKind::Mbr {
@@ -352,7 +340,7 @@ fn chains_of_logical_partitions_are_not_followed() {
     ebr[446 + 4] = 0x83;
     ebr[446 + 8..][..4].fill(0xff);
     ebr[510..].copy_from_slice(&[0x55, 0xaa]);
-    let table = partition_table::read(&Bytes(image)).unwrap();
+    let table = partition_table::read(&Memory::from(image)).unwrap();
     assert_eq!(table.root.number, 2);
 }
 

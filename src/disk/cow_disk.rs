@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, RwLock};
 
-use super::ReadAt;
+use super::{ReadAt, check_bounds};
 use crate::error::{Error, Result};
 
 /// Bytes of a copy-on-write page.
@@ -167,15 +167,6 @@ impl ReadAt for CowDisk {
     }
 }
 
-fn check_bounds(offset: u64, len: usize, disk_len: u64) -> Result<()> {
-    match offset.checked_add(len as u64) {
-        Some(end) if end <= disk_len => Ok(()),
-        _ => Err(Error::failed(format!(
-            "access to {len} bytes at offset {offset} is past the end of the disk at {disk_len}"
-        ))),
-    }
-}
-
 /// Reads from `base`, with zeros for what lies beyond its end.
 fn read_padded(base: &dyn ReadAt, offset: u64, buf: &mut [u8]) -> Result<()> {
     let available = base.len().saturating_sub(offset).min(buf.len() as u64) as usize;
@@ -189,21 +180,11 @@ fn read_padded(base: &dyn ReadAt, offset: u64, buf: &mut [u8]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    struct Bytes(Vec<u8>);
-
-    impl ReadAt for Bytes {
-        fn len(&self) -> u64 {
-            self.0.len() as u64
-        }
-        fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-            buf.copy_from_slice(&self.0[offset as usize..][..buf.len()]);
-            Ok(())
-        }
-    }
+    use crate::disk::Memory;
 
     fn disk(len: usize) -> CowDisk {
-        CowDisk::new(Arc::new(Bytes((0..len).map(|i| i as u8).collect())))
+        let bytes: Vec<u8> = (0..len).map(|i| i as u8).collect();
+        CowDisk::new(Arc::new(Memory::from(bytes)))
     }
 
     #[test]

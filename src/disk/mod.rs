@@ -3,16 +3,18 @@
 //! Offsets and lengths are bytes unless a name says otherwise.
 
 mod cow_disk;
+mod memory;
 pub mod partition_table;
 mod raw_file;
 mod window;
 pub mod xz_container;
 
 pub use cow_disk::{CowDisk, PAGE_SIZE};
+pub use memory::Memory;
 pub use raw_file::RawFile;
 pub use window::{Cursor, Window};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Bytes of a logical sector: what MBR, GPT and FAT count in here.
 pub const SECTOR_SIZE: u64 = 512;
@@ -40,4 +42,14 @@ pub trait ReadAt: Send + Sync {
 /// Whether every byte of `bytes` is zero.
 pub fn is_zero(bytes: &[u8]) -> bool {
     bytes.iter().all(|&b| b == 0)
+}
+
+/// Errors unless `len` bytes at `offset` lie within a disk of `disk_len` bytes.
+fn check_bounds(offset: u64, len: usize, disk_len: u64) -> Result<()> {
+    match offset.checked_add(len as u64) {
+        Some(end) if end <= disk_len => Ok(()),
+        _ => Err(Error::failed(format!(
+            "access to {len} bytes at offset {offset} is past the end of the disk at {disk_len}"
+        ))),
+    }
 }

@@ -4,8 +4,8 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::ReadAt;
-use crate::error::{Error, Result, ResultExt};
+use super::{ReadAt, check_bounds};
+use crate::error::{Result, ResultExt};
 
 /// A raw (uncompressed) image file, read with `pread`. Holes stay known as zeros.
 #[derive(Debug)]
@@ -38,15 +38,8 @@ impl ReadAt for RawFile {
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-        let end = offset.checked_add(buf.len() as u64);
-        if end.is_none_or(|end| end > self.len) {
-            return Err(Error::failed(format!(
-                "reading {} bytes at offset {offset} of {}: past its end at {}",
-                buf.len(),
-                self.path.display(),
-                self.len
-            )));
-        }
+        check_bounds(offset, buf.len(), self.len)
+            .context(|| format!("reading {}", self.path.display()))?;
         self.file
             .read_exact_at(buf, offset)
             .context(|| format!("reading {} at offset {offset}", self.path.display()))

@@ -3,8 +3,8 @@
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::sync::Arc;
 
-use super::{CowDisk, ReadAt};
-use crate::error::{Error, Result};
+use super::{CowDisk, ReadAt, check_bounds};
+use crate::error::{Error, Result, ResultExt};
 
 /// `len` bytes of a [`CowDisk`] from `start` on. Offsets are relative to the window.
 #[derive(Clone)]
@@ -47,13 +47,7 @@ impl Window {
     }
 
     fn check(&self, offset: u64, len: usize) -> Result<()> {
-        match offset.checked_add(len as u64) {
-            Some(end) if end <= self.len => Ok(()),
-            _ => Err(Error::failed(format!(
-                "access to {len} bytes at offset {offset} is past the end of the partition at {}",
-                self.len
-            ))),
-        }
+        check_bounds(offset, len, self.len).context(|| "in a partition".into())
     }
 }
 
