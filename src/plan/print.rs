@@ -8,10 +8,13 @@ use super::{Action, Attr, Content, Edit, PayloadLocation, PayloadRef, Plan, When
 use crate::overlay::Part;
 use crate::secrets::REDACTED;
 
+/// What a new file takes the place of. Only a base could tell more.
+const AT_PATH: &str = "what is at the path";
+
 /// One line an edit, for people.
 pub fn print_text(plan: &Plan) -> String {
     let mut out = format!(
-        "{} (profile {}): {} edits\n",
+        "{} (profile {}): {} edits; write, link and remove replace {AT_PATH}\n",
         plan.hostname,
         plan.profile,
         plan.edits.len()
@@ -27,7 +30,7 @@ pub fn print_text(plan: &Plan) -> String {
         // Writing to a String can not fail.
         let _ = writeln!(
             out,
-            "  {:<8} {} {:>10} {:>10}  {}{}{when}  ({})",
+            "  {:<8} {} {:>10} {:>10}  {}{}{when}  ({}{})",
             row.verb,
             row.attr
                 .map_or("    ".to_owned(), |a| format!("{:04o}", a.mode)),
@@ -37,6 +40,9 @@ pub fn print_text(plan: &Plan) -> String {
             display_path(edit),
             row.detail.map(|d| format!("  {d}")).unwrap_or_default(),
             edit.origin,
+            row.replaces
+                .map(|r| format!("; replaces {r}"))
+                .unwrap_or_default(),
         );
     }
     out
@@ -87,11 +93,11 @@ struct Row {
     detail: Option<String>,
     secret: bool,
     /// What is at the path before, as far as it is known without a base.
-    replaces: &'static str,
+    replaces: Option<&'static str>,
 }
 
 impl Row {
-    fn new(verb: &'static str, replaces: &'static str) -> Self {
+    fn new(verb: &'static str, replaces: Option<&'static str>) -> Self {
         Self {
             verb,
             attr: None,
@@ -112,7 +118,7 @@ impl Row {
     }
 
     fn of_action(edit: &Edit) -> Self {
-        let file = "any file at this path";
+        let file = Some(AT_PATH);
         match &edit.action {
             Action::Write(Content::Bytes { bytes, secret }, attr) => Self {
                 attr: Some(*attr),
@@ -130,36 +136,36 @@ impl Row {
             },
             Action::Unpack(payload) => Self {
                 detail: Some(payload_text(payload)),
-                ..Self::new("unpack", "files of the same names")
+                ..Self::new("unpack", Some("files of the same names"))
             },
             Action::Directory(attr) => Self {
                 attr: Some(*attr),
-                ..Self::new("mkdir", "nothing; a folder keeps its content")
+                ..Self::new("mkdir", None)
             },
             Action::Symlink(target) => Self {
                 detail: Some(format!("→ {target}")),
                 ..Self::new("link", file)
             },
-            Action::Remove => Self::new("remove", "the file, if it is there"),
+            Action::Remove => Self::new("remove", file),
             Action::SetAttr(attr) => Self {
                 attr: Some(*attr),
-                ..Self::new("chmod", "mode and owner")
+                ..Self::new("chmod", Some("mode and owner"))
             },
             Action::Cmdline { add, remove } => {
                 let minus = remove.iter().map(|w| format!("-{w}"));
                 let words: Vec<String> = minus.chain(add.iter().map(|w| format!("+{w}"))).collect();
                 Self {
                     detail: Some(words.join(" ")),
-                    ..Self::new("cmdline", "words of the line")
+                    ..Self::new("cmdline", None)
                 }
             }
             Action::ConfigTxt(lines) => Self {
                 detail: Some(lines.join(" | ")),
-                ..Self::new("config", "nothing; lines are added")
+                ..Self::new("config", None)
             },
             Action::SetLine { line, .. } => Self {
                 detail: Some(line.clone()),
-                ..Self::new("line", "the line with the same key")
+                ..Self::new("line", Some("the line with this key"))
             },
             Action::Account(account) => Self {
                 detail: Some(format!(
@@ -176,11 +182,11 @@ impl Row {
                     account.groups.join(",")
                 )),
                 secret: account.password_hash.is_some(),
-                ..Self::new("account", "the base's first user")
+                ..Self::new("account", Some("the base's first user"))
             },
-            Action::EnableUnit => Self::new("enable", "nothing"),
-            Action::DisableUnit => Self::new("disable", "the unit's links"),
-            Action::MaskUnit => Self::new("mask", "nothing"),
+            Action::EnableUnit => Self::new("enable", None),
+            Action::DisableUnit => Self::new("disable", Some("the unit's links")),
+            Action::MaskUnit => Self::new("mask", None),
         }
     }
 }
