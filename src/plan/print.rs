@@ -41,6 +41,7 @@ pub fn print_text(plan: &Plan) -> String {
             row.detail.map(|d| format!("  {d}")).unwrap_or_default(),
             edit.origin,
             row.replaces
+                .filter(|r| *r != AT_PATH)
                 .map(|r| format!("; replaces {r}"))
                 .unwrap_or_default(),
         );
