@@ -60,7 +60,11 @@ impl Base {
             "gpt" => &GPT,
             other => panic!("no fixture {other}"),
         };
-        base.get_or_init(|| Self::read(fixture(&[variant])))
+        let base = base.get_or_init(|| Self::read(fixture(&[variant])));
+        let mut inodes = base.inodes.values();
+        let has_capability = inodes.any(|i| i.contains("security.capability"));
+        assert!(has_capability, "{variant}: no capability to compare");
+        base
     }
 }
 
@@ -238,8 +242,6 @@ impl<'a> Node<'a> {
             .collect();
         assert!(new.len() > 1000, "{}: debugfs saw too little", self.name);
         no_problems(&self.name, &problems);
-        let caps = new.values().filter(|s| s.contains("security.capability"));
-        assert!(caps.count() > 0, "{}: no capability to compare", self.name);
     }
 
     fn boot_is_as_planned(&self) {
