@@ -21,6 +21,7 @@ pub fn check_cluster(cluster: &Cluster) -> Result<()> {
         check_address(node, &mut problems);
         check_dns(cluster, node, &mut problems);
         check_keys_exist(node, &mut problems);
+        check_fan(node, &mut problems);
     }
     if let Some(node) = cluster.nodes.first() {
         check_network(cluster, node, &mut problems);
@@ -111,6 +112,18 @@ fn check_dns(cluster: &Cluster, node: &Node, problems: &mut Vec<Problem>) {
             let what = format!("`network.dns`: `{name}` is neither an IPv4 address nor a node");
             problems.push(Problem::new(&node.origin("network.dns"), what));
         }
+    }
+}
+
+/// Steps of the fan that the firmware of a PoE HAT knows.
+const FAN_STEPS: usize = 4;
+
+fn check_fan(node: &Node, problems: &mut Vec<Problem>) {
+    let steps = node.boot.poe_fan.len();
+    if steps > FAN_STEPS {
+        let what =
+            format!("`boot.poe_fan` has {steps} temperatures; the fan has {FAN_STEPS} steps");
+        problems.push(Problem::new(&node.origin("boot.poe_fan"), what));
     }
 }
 

@@ -1,7 +1,7 @@
 //! What keys a profile may have, of which kind, with which default: data, so that checking,
 //! defaults and documentation come from one place.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use regex_lite::Regex;
@@ -272,7 +272,7 @@ const CORE: &[CoreTable] = &[
                 "poe_fan",
                 Kind::List,
                 "[]",
-                "PoE HAT fan steps: four temperatures in thousandths of a degree.",
+                "PoE HAT fan steps: up to four temperatures in thousandths of a degree.",
             ),
             (
                 "usb_quirks",
@@ -711,6 +711,9 @@ impl Problem {
 
 /// Ok without problems; otherwise one usage error that lists them all.
 pub fn report(mut problems: Vec<Problem>) -> Result<()> {
+    // Nodes that extend the same profile have its mistakes in common.
+    let mut seen = BTreeSet::new();
+    problems.retain(|p| seen.insert(p.message.clone()));
     let hint = problems.iter().find_map(|p| p.hint.clone());
     let error = match problems.len() {
         0 => return Ok(()),

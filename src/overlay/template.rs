@@ -144,7 +144,7 @@ impl Renderer {
 
     /// Renders a string of role.toml, which can not hold a secret.
     pub fn text(&self, text: &str) -> Result<String> {
-        let rendered = self.render(&self.place, text)?;
+        let rendered = self.render(&format!("{}: `{text}`", self.place), text)?;
         if rendered.secret {
             return Err(Error::usage(format!(
                 "{}: `{text}`: secrets can only go into files of the root partition",
