@@ -1,0 +1,29 @@
+"""A card smaller than the image: the boot stops with a reason on the console, and the build had said so"""
+
+from __future__ import annotations
+
+from expected import NODES
+from harness.card import GIB
+
+LAB = "small_card"
+
+
+def run(lab):
+    image = lab.image("worker-1", disk__size="6GiB")
+    with lab.check("the build says how large a card must be"):
+        assert "6.0 GiB" in (lab.workdir / "imgbuild.log").read_text(), "see imgbuild.log"
+    with lab.check("the image is 6 GiB"):
+        assert image.stat().st_size == 6 * GIB
+    node = lab.machine("worker-1", image, NODES["worker-1"].address, card_gib=4)
+    node.boot()
+    with lab.check("on a card of 4 GiB the kernel says that the file system is larger than the card"):
+        try:
+            node.wait_console("no such text", 300)
+        except RuntimeError as error:
+            text = node.console_text()
+            assert "bad geometry" in text or "extends beyond EOD" in text, error
+        else:
+            raise AssertionError("it booted")
+    node.power_cut()
+    with lab.check("nothing was changed: on a card that is large enough it boots"):
+        assert node.card.path.stat().st_size == 4 * GIB

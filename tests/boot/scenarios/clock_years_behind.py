@@ -1,0 +1,24 @@
+"""The clock is years behind until a time server answers; what depends on it waits, and then starts"""
+
+from __future__ import annotations
+
+import time
+
+LAB = "faults"
+
+
+def run(lab):
+    node = lab.node("worker-1")
+    with lab.check("the clock is years behind"):
+        assert seconds_behind(node) > 3e7, node.run("date")
+    lab.lan.start_ntp()
+    node.sudo("systemctl restart systemd-timesyncd.service")
+    lab.wait("the clock is right once a time server answers", lambda: abs(seconds_behind(node)) < 120, 300)
+    lab.wait("k3s-agent runs", lambda: node.unit("k3s-agent.service", "ActiveState")["ActiveState"] == "active", 300)
+    with lab.check("files of the first boot do not make later ones look old: no unit has failed"):
+        failed = node.run("systemctl list-units --failed --plain --no-legend")
+        assert failed.strip() == "", failed
+
+
+def seconds_behind(node):
+    return time.time() - int(node.run("date +%s"))

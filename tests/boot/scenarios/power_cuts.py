@@ -1,0 +1,55 @@
+"""The power goes at five points of the first boot; the next boot goes on, the last one finishes"""
+
+from __future__ import annotations
+
+import time
+
+from expected import NODES
+from scenarios import first_boot, ssd_blank
+
+LAB = "power"
+
+# What the console shows at the moment of the cut. The card forgets what was not flushed.
+CUTS = {
+    "the partition table has been changed": r"resize_early: \S+ partition 2 now ends",
+    "the machine-id has been made": r"Finished systemd-firstboot",
+    "the SSH host keys have been made": r"Finished regenerate_ssh_host_keys",
+    "cloud-init is configuring": r"Starting cloud-(config|init-network)",
+}
+
+
+def run(lab):
+    master = lab.node("master")
+    for moment, pattern in CUTS.items():
+        with lab.check(f"power cut when {moment}"):
+            master.boot(forgetful=True)
+            master.wait_console(pattern, 600)
+            master.power_cut()
+    with lab.check("power cut while the file system is being made on the SSD"):
+        master.boot(forgetful=True)
+        wait_until_written(master, master.usb["ssd0"], 900)
+        master.power_cut()
+    master.boot(forgetful=True)
+    lab.come_up()
+    first_boot.names(lab, master, NODES["master"])
+    first_boot.network(lab, master, NODES["master"])
+    first_boot.logins(lab, master)
+    first_boot.locale(lab, master)
+    first_boot.card(lab, master)
+    first_boot.each_its_own(lab)
+    ssd_blank.run(lab)
+    first_boot.reports(lab, master, NODES["master"])
+    first_boot.no_secret_on_the_boot_partition(lab)
+    lab.power_off()
+    with lab.check("e2fsck and fsck.vfat find nothing wrong with the card"):
+        findings = master.card.judged(lab.workdir)
+        assert not findings, findings
+
+
+def wait_until_written(machine, disk, timeout):
+    """Until the first blocks of an empty disk are no longer empty."""
+    deadline = time.monotonic() + timeout
+    while disk.stat().st_blocks == 0:
+        machine.console_shows("never on any console")
+        assert time.monotonic() < deadline, f"nothing was written to {disk.name} within {timeout} s"
+        time.sleep(0.05)
