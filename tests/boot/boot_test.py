@@ -166,7 +166,8 @@ def run_all(chosen: list[tuple[Lab, list[str]]], work: pathlib.Path) -> None:
                 time.sleep(1)
     finally:
         for _, process in running:
-            process.terminate()
+            # unshare ignores SIGTERM; when it dies, the kernel ends all that is in its namespaces.
+            process.kill()
 
 
 def sum_up(labs: list[Lab], work: pathlib.Path) -> int:

@@ -14,6 +14,7 @@ import shlex
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from typing import Any
 
@@ -43,6 +44,8 @@ class Machine:
         self.tap = f"tap{index}"
         self.mac = f"dc:a6:32:00:00:{index:02x}"
         lan.plug(self.tap)
+        # Not in workdir: a socket's path may have 107 bytes.
+        self.control = tempfile.mkdtemp(prefix="boot-test-")
         self.process: subprocess.Popen[bytes] | None = None
         self.boots = 0
         self.usb: dict[str, pathlib.Path] = {}
@@ -197,8 +200,7 @@ class Machine:
     # ------------------------------------------------------------------ SSH
 
     def _ssh_options(self) -> list[str]:
-        # A socket's path may have 107 bytes.
-        control = f"/tmp/bt-{self.tap}-%C"
+        control = f"{self.control}/%C"
         return ["-i", str(self.key), "-o", "IdentitiesOnly=yes", "-o", "StrictHostKeyChecking=no",
                 "-o", f"UserKnownHostsFile={self.workdir}/known_hosts", "-o", "LogLevel=ERROR",
                 "-o", "ConnectTimeout=90", "-o", "ServerAliveInterval=20", "-o", "ServerAliveCountMax=9",
