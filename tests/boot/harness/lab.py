@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -127,15 +128,13 @@ class Lab:
 
     def machine(self, name: str, image: pathlib.Path, address: str, card_gib: float | None = CARD_GIB, **more: Any) -> Machine:
         """Flashes an image onto a new card and puts it into a new machine, which is known as `name` from now on."""
-        size = None if card_gib is None else int(card_gib * GIB)
-        card = Card(self.workdir / f"{name}.card", image, size)
-        return self.machine_with(name, card, address, **more)
-
-    def machine_with(self, name: str, card: Card, address: str, **more: Any) -> Machine:
-        """Puts a card into a new machine."""
-        machine = Machine(name, card, address, self.lan, self.workdir, len(self.nodes) + 1, self.key, **more)
+        machine = Machine(name, self.card(name, image, card_gib), address, self.lan, self.workdir, len(self.nodes) + 1, self.key, **more)
         self.nodes[name] = machine
         return machine
+
+    def card(self, name: str, image: pathlib.Path, gib: float | None = CARD_GIB) -> Card:
+        """A new card with an image on it; as large as the image when `gib` is None."""
+        return Card(self.workdir / f"{name}.card", image, None if gib is None else int(gib * GIB))
 
     def node(self, name: str) -> Machine:
         """The machine that was booted from a profile."""
@@ -180,6 +179,7 @@ class Lab:
         for machine in self.nodes.values():
             if machine.running():
                 machine.power_cut()
+            shutil.rmtree(machine.control, ignore_errors=True)
         self.lan.stop()
 
 
@@ -199,7 +199,7 @@ def run_lab(name: str, setup: dict[str, Any], workdir: pathlib.Path, wanted: lis
     finally:
         lab.stop()
     lab.note(f"took {time.monotonic() - begun:.0f} s")
-    if not lab.checks.failures:
+    if not lab.checks.failures and not setup["keep"]:
         for file in [*workdir.glob("*.card"), *workdir.glob("*.disk")]:
             file.unlink()
         subprocess.run(["rm", "-rf", str(workdir / "images")], check=True)

@@ -32,13 +32,17 @@ class CommandFailed(Exception):
 
 
 class Machine:
-    """A board with a card in it. `boot()` switches it on; it can be switched on again after it went off."""
+    """A board with a card in it. `boot()` switches it on; it can be switched on again after it went off.
+
+    `masked` units are part of the tests' base although Raspberry Pi OS and the node's profile have none of them.
+    """
 
     def __init__(self, name: str, card: Card, address: str, lan: Lan, workdir: pathlib.Path, index: int, key: pathlib.Path,
-                 user: str = "pi", cpus: int = 1, memory_mib: int = 1024) -> None:
+                 user: str = "pi", cpus: int = 1, memory_mib: int = 1024, masked: tuple[str, ...] = ()) -> None:
         self.name, self.card, self.address, self.user = name, card, address, user
         self.hostname = name
         self.key, self.cpus, self.memory_mib = key, cpus, memory_mib
+        self.masked = masked
         self.workdir = workdir / name
         self.workdir.mkdir(parents=True, exist_ok=True)
         self.tap = f"tap{index}"
@@ -65,7 +69,7 @@ class Machine:
         command = [
             "qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a72", "-smp", str(self.cpus), "-m", str(self.memory_mib),
             "-accel", "tcg,thread=multi,tb-size=512", "-display", "none", "-no-reboot", "-nodefaults",
-            "-kernel", str(kernel), "-initrd", str(initramfs), "-append", f"{command_line} {PATIENCE}",
+            "-kernel", str(kernel), "-initrd", str(initramfs), "-append", " ".join([command_line, PATIENCE, *(f"systemd.mask={unit}" for unit in self.masked)]),
             "-serial", f"file:{self.console}", "-qmp", f"unix:{qmp},server=on,wait=off",
             "-drive", self.card.forgetful_drive() if forgetful else self.card.drive(),
             "-device", "virtio-blk-pci,drive=card,serial=sdcard", "-device", "virtio-rng-pci",

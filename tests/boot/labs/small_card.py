@@ -1,7 +1,5 @@
 """An image that was made larger than the card it is put on"""
 
-from expected import NODES
-
 GUESTS = 1
 QUICK = True
 SCENARIOS = ["card_too_small"]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-
 from expected import NODES
+from recorders import K3S_JOINS, notes
 
 LAB = "cluster"
 IDENTITY = {
@@ -19,6 +18,7 @@ def remember(lab):
     """While the first card is still in use."""
     worker = lab.node("worker-1")
     lab.memory["first card"] = {what: worker.read(path) for what, path in IDENTITY.items()} | {"machine-id": worker.read("/etc/machine-id")}
+    lab.memory["joins"] = len(joins(lab))
 
 
 def run(lab):
@@ -36,12 +36,15 @@ def run(lab):
         answer = lab.host(["ssh", "-i", str(lab.key), "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", "ConnectTimeout=90",
                            "-o", f"UserKnownHostsFile={known}", f"{worker.user}@{worker.address}", "hostname"])
         assert answer.strip() == NODES["worker-1"].hostname, answer
-    lab.wait("the k3s server takes it back under its old name", lambda: joined_twice(lab), 600)
+    lab.wait("the k3s server takes it back under its old name", lambda: joined_again(lab), 600)
 
 
-def joined_twice(lab):
-    """Whether the server's recorder has let the node in a second time, with the password it knows."""
-    calls = [json.loads(line) for line in lab.node("master").read("/var/lib/k3s-recorder/joins.jsonl").splitlines()]
-    answers = [c["accepted"] for c in calls if c["node"] == NODES["worker-1"].hostname]
-    assert all(answers), calls
-    return len(answers) >= lab.memory["joins before"] + 1
+def joins(lab):
+    """The k3s server's answers to the node, as its recorder has noted them."""
+    return [n["answer"] for n in notes(lab.node("master"), K3S_JOINS) if n["node"] == NODES["worker-1"].hostname]
+
+
+def joined_again(lab):
+    since = joins(lab)[lab.memory["joins"]:]
+    assert set(since) <= {"joined"}, since
+    return since
