@@ -227,6 +227,7 @@ pub fn check_secrets(role: &Role, node: &Node, renderer: &Renderer) -> Result<()
                 let what = format!("{origin}: {wanted_by}");
                 check_expiry(secret, &what, renderer)?;
                 check_prefix(secret, name, &what, renderer)?;
+                check_length(secret, name, &what, renderer)?;
             }
         }
     }
@@ -271,6 +272,22 @@ fn check_prefix(secret: &SecretUse, name: &str, what: &str, renderer: &Renderer)
         false => Err(Error::usage(format!(
             "{what} does not begin with {}",
             prefixes.join(" or ")
+        ))
+        .with_hint(&secret.help)),
+    }
+}
+
+fn check_length(secret: &SecretUse, name: &str, what: &str, renderer: &Renderer) -> Result<()> {
+    if secret.min_length == 0 {
+        return Ok(());
+    }
+    let value = renderer.secret(name)?;
+    let fits = |value: &String| value.chars().count() >= secret.min_length;
+    match value.as_ref().is_none_or(fits) {
+        true => Ok(()),
+        false => Err(Error::usage(format!(
+            "{what} is shorter than {} characters",
+            secret.min_length
         ))
         .with_hint(&secret.help)),
     }
