@@ -518,6 +518,79 @@ fn another_user_through_cloud_init() {
     assert!(node.text("/etc/group").contains("alice"));
 }
 
+/// With a seed the host key is the node's own, and is still the one in use after a first boot.
+#[test]
+fn host_keys_come_from_the_seed() {
+    let world = World::new();
+    let mut keys = BTreeSet::new();
+    for (variant, profile) in [("trixie", "worker-1"), ("bookworm", "worker-2")] {
+        let base = Base::fixture(variant);
+        let mut request =
+            Request::one(&base.path, profile).set("secrets.host_key_seed=env:HOST_KEY_SEED");
+        request.env = vec![("HOST_KEY_SEED".into(), "CoreOfTheHostKeySeed3190".into())];
+        check(&world, base, &request);
+        let plans = world.plans(&request);
+        let node = Node::read(&world, base, &request, &plans[0]);
+        keys.insert(host_key(&node));
+    }
+    assert_eq!(keys.len(), 2, "{keys:?}");
+}
+
+/// The public key of a node, after OpenSSH and the secrecy of the private one were asked.
+fn host_key(node: &Node<'_>) -> String {
+    const KEY: &str = "/etc/ssh/imgbuild_host_ed25519_key";
+    let name = &node.name;
+    let (private, public) = (node.text(KEY), node.text(&format!("{KEY}.pub")));
+    let has = |path: &str, mode| {
+        let entry = &node.tree[path];
+        assert_eq!(
+            (entry.mode & 0o7777, entry.uid),
+            (mode, 0),
+            "{name}: {path}"
+        );
+    };
+    has(KEY, 0o600);
+    has(&format!("{KEY}.pub"), 0o644);
+    // The line with the private half.
+    let line = private.lines().nth(4).unwrap();
+    assert!(!contains(
+        &std::fs::read(&node.fat).unwrap(),
+        line.as_bytes()
+    ));
+    for json in [false, true] {
+        assert!(!node.world.plan_text(node.request, json).contains(line));
+    }
+
+    // What Bookworm does to host keys when it first boots; Trixie leaves out the first half.
+    let first_boot = "rm -f \"$0\"/etc/ssh/ssh_host_*_key* && ssh-keygen -A -f \"$0\"";
+    accepts(name, tool("sh").args(["-c", first_boot]).arg(&node.root));
+    let ssh = node.root.join("etc/ssh");
+    let key = node.root.join(&KEY[1..]);
+    let keygen = |option: &str, key: &Path| {
+        let said = accepts(name, tool("ssh-keygen").arg(option).arg("-f").arg(key));
+        said.trim().to_owned()
+    };
+    assert_eq!(keygen("-y", &key), public.trim(), "{name}");
+    let shown = keygen("-l", &key);
+    assert!(shown.contains(&format!("root@{} (ED25519)", node.plan.hostname)));
+    assert_eq!(shown, keygen("-l", &key.with_extension("pub")), "{name}");
+
+    let config = ssh.join("sshd_config.d/10-imgbuild.conf");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let text = text.replace("/etc/ssh", ssh.to_str().unwrap());
+    std::fs::write(&config, text).unwrap();
+    let said = accepts(
+        name,
+        tool("/usr/sbin/sshd").arg("-T").arg("-f").arg(&config),
+    );
+    let used: Vec<&str> = said
+        .lines()
+        .filter_map(|line| line.strip_prefix("hostkey "))
+        .collect();
+    assert_eq!(used, [key.to_str().unwrap()], "{name}");
+    public
+}
+
 /// What an offline node knows, said without the plan.
 fn offline_identity(node: &Node<'_>, user: &str, hash: &str, keyboard: &str, zone: &str) {
     let name = &node.name;

@@ -3,6 +3,7 @@
 use md4::{Digest, Md4};
 use minijinja::{Environment, Error, ErrorKind, Value};
 
+use super::host_key::HostKey;
 use crate::config::Cidr;
 
 /// Adds all filters to `env`.
@@ -15,6 +16,7 @@ pub fn register(env: &mut Environment<'_>) {
     env.add_filter("cidr_netmask", cidr_netmask);
     env.add_filter("nt_hash", nt_hash);
     env.add_filter("uuid5", uuid5);
+    env.add_filter("ssh_host_key", ssh_host_key);
 }
 
 fn invalid(why: impl Into<std::borrow::Cow<'static, str>>) -> Error {
@@ -70,6 +72,12 @@ fn nt_hash(password: &str) -> String {
 fn uuid5(namespace: &str, name: &str) -> String {
     let namespace = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_URL, namespace.as_bytes());
     uuid::Uuid::new_v5(&namespace, name.as_bytes()).to_string()
+}
+
+/// The private SSH host key that `seed` gives the node `fqdn`. Its public half is not a filter but a
+/// function, `ssh_host_public_key`: what filters make of a secret counts as secret.
+fn ssh_host_key(seed: &str, fqdn: &str, hostname: &str) -> String {
+    HostKey::derive(seed, fqdn, hostname).private_file()
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod catalog;
 mod context;
 mod files;
 mod filters;
+mod host_key;
 mod role;
 mod template;
 

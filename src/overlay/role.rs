@@ -87,6 +87,9 @@ pub struct SecretUse {
     pub prefixes: Vec<String>,
     /// Condition under which `prefixes` hold.
     pub prefixes_when: Option<String>,
+    /// Characters that the value has at least.
+    #[serde(default)]
+    pub min_length: usize,
     /// Template: the last day it can be used, `YYYY-MM-DD`, or nothing.
     pub expires: Option<String>,
     pub help: String,

@@ -8,6 +8,7 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value};
 
 use super::filters;
+use super::host_key::HostKey;
 use super::role::{Required, Role, SecretUse};
 use crate::clock;
 use crate::config::{Node, Origin};
@@ -107,18 +108,28 @@ impl Renderer {
         filters::register(&mut env);
         let names: BTreeSet<String> = access.references.keys().cloned().collect();
         env.add_function("has_secret", move |name: &str| names.contains(name));
-        let (flag, slot, source) = (used.clone(), failure.clone(), access.clone());
-        env.add_function("secret", move |name: &str| match source.get(name) {
-            Ok(value) => {
-                flag.store(true, Ordering::SeqCst);
-                Ok(value)
-            }
-            Err(error) => {
+        let (slot, source) = (failure.clone(), access.clone());
+        let get = move |name: &str| {
+            source.get(name).map_err(|error| {
                 let message = error.to_string();
                 *slot.lock().unwrap_or_else(|e| e.into_inner()) = Some(error);
-                Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
-            }
+                minijinja::Error::new(ErrorKind::InvalidOperation, message)
+            })
+        };
+        let (flag, get_secret) = (used.clone(), get.clone());
+        env.add_function("secret", move |name: &str| {
+            let value = get_secret(name)?;
+            flag.store(true, Ordering::SeqCst);
+            Ok(value)
         });
+        // The one thing made of a secret that is none: everybody who connects is shown this key.
+        env.add_function(
+            "ssh_host_public_key",
+            move |name: &str, fqdn: &str, hostname: &str| {
+                let seed = get(name)?;
+                Ok(HostKey::derive(&seed, fqdn, hostname).public_line())
+            },
+        );
         Self {
             env,
             context,
@@ -227,6 +238,7 @@ pub fn check_secrets(role: &Role, node: &Node, renderer: &Renderer) -> Result<()
                 let what = format!("{origin}: {wanted_by}");
                 check_expiry(secret, &what, renderer)?;
                 check_prefix(secret, name, &what, renderer)?;
+                check_length(secret, name, &what, renderer)?;
             }
         }
     }
@@ -271,6 +283,22 @@ fn check_prefix(secret: &SecretUse, name: &str, what: &str, renderer: &Renderer)
         false => Err(Error::usage(format!(
             "{what} does not begin with {}",
             prefixes.join(" or ")
+        ))
+        .with_hint(&secret.help)),
+    }
+}
+
+fn check_length(secret: &SecretUse, name: &str, what: &str, renderer: &Renderer) -> Result<()> {
+    if secret.min_length == 0 {
+        return Ok(());
+    }
+    let value = renderer.secret(name)?;
+    let fits = |value: &String| value.chars().count() >= secret.min_length;
+    match value.as_ref().is_none_or(fits) {
+        true => Ok(()),
+        false => Err(Error::usage(format!(
+            "{what} is shorter than {} characters",
+            secret.min_length
         ))
         .with_hint(&secret.help)),
     }
