@@ -178,9 +178,17 @@ class Lab:
     def stop(self) -> None:
         for machine in self.nodes.values():
             if machine.running():
+                if self.checks.failures:
+                    self._keep_journal(machine)
                 machine.power_cut()
             shutil.rmtree(machine.control, ignore_errors=True)
         self.lan.stop()
+
+    def _keep_journal(self, machine: Machine) -> None:
+        """What a failure can be understood with: the journal is in the guest's memory only."""
+        with contextlib.suppress(Exception):
+            text = machine.sudo("systemctl list-units --failed --no-legend; systemctl list-jobs; journalctl -b -o short-precise --no-pager", 120)
+            (machine.workdir / "journal.log").write_text(text)
 
 
 def run_lab(name: str, setup: dict[str, Any], workdir: pathlib.Path, wanted: list[str]) -> int:

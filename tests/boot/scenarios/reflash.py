@@ -8,7 +8,7 @@ from recorders import K3S_JOINS, notes
 LAB = "cluster"
 IDENTITY = {
     "k3s node password": "/etc/rancher/node/password",
-    "SSH host key": "/etc/ssh/ssh_host_ed25519_key.pub",
+    "SSH host key": "/etc/ssh/imgbuild_host_ed25519_key.pub",
     "network connection": "/etc/NetworkManager/system-connections/imgbuild-lan.nmconnection",
     "names": "/etc/hosts",
 }

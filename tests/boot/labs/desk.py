@@ -1,0 +1,9 @@
+"""What needs no machine: programs of this computer judge what an image holds"""
+
+GUESTS = 0
+QUICK = True
+SCENARIOS = ["pihole_dns_in_dnsmasq"]
+
+
+def run(lab):
+    lab.play("pihole_dns_in_dnsmasq")
