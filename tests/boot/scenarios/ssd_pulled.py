@@ -9,7 +9,9 @@ LAB = "disks"
 
 def run(lab):
     master, disk = lab.node("master"), lab.memory["data"]
-    smbclient(lab, master, f'put "{lab.key}.pub" before.txt')
+    with lab.check("a client writes a file"):
+        answer = smbclient(lab, master, f'put "{lab.key}.pub" before.txt')
+        assert "putting file" in answer and "NT_STATUS" not in answer, answer
     master.sudo("sync")
     master.pull_usb("old")
     lab.wait("the mount goes with the disk", lambda: not master.sudo("mountpoint -q /srv/nas && echo yes", check=False), 120)
