@@ -1,0 +1,109 @@
+"""Pi-hole: installed at the first boot, it answers the home network and nobody else
+
+The installer and FTL are stand-ins that note how they are called (programs/pihole-core, programs/pihole-FTL.py). What
+answers is a real dnsmasq with the configuration that FTL would write from imgbuild's pihole.toml.
+"""
+
+from __future__ import annotations
+
+import tomllib
+
+from dns_client import Answer, ask
+from expected import DOMAIN, INGRESS, NODES, RESOLVERS
+from harness.network import BRIDGE
+from recorders import PIHOLE_CALLS, accepted, fingerprint, notes
+
+LAB = "cluster"
+PIHOLE = "gateway"
+ADDRESS = NODES[PIHOLE].address
+BLOCKED = "ads.blocked.example"
+OUTSIDE = ("outside.example", "203.0.113.80")   # harness/network.py
+STRANGER = "192.0.2.10"
+
+
+def run(lab):
+    machine = lab.node(PIHOLE)
+    lab.wait("gateway: Pi-hole's first boot script is done", lambda: machine.exists("/var/lib/imgbuild/pihole.done"), 900)
+    installed_right(lab, machine)
+    accepts_the_configuration(lab, machine)
+    answers_the_router(lab)
+    answers_another_node(lab)
+    stays_in_the_house(lab, machine)
+
+
+def installed_right(lab, machine):
+    calls = notes(machine, PIHOLE_CALLS)
+    with lab.check("the installer is called as Pi-hole's own updater calls it: --repair --unattended, as an update"):
+        runs = [call for call in calls if call["argv"] == ["basic-install.sh"]]
+        assert runs, calls
+        for call in runs:
+            assert call["main"] == "--repair --unattended" and call["repair"] == call["unattended"] == "true", call
+            assert call["fresh_install"] == "false", call
+    with lab.check("it runs with apt's patient settings, and does not ask the Pi-hole that it installs"):
+        assert runs[-1]["environment"]["APT_CONFIG"] == "/usr/lib/imgbuild/pihole-apt.conf", runs[-1]
+        assert ADDRESS not in runs[-1]["resolvers"].split() and runs[-1]["resolvers"].split(), runs[-1]
+    with lab.check("afterwards the node asks itself first again"):
+        assert f"nameserver {RESOLVERS[0]}" in machine.read("/etc/resolv.conf").splitlines()
+    with lab.check("FTL runs as its own user, with the one in the image"):
+        unit = machine.unit("pihole-FTL.service", "ActiveState", "User", "NRestarts")
+        assert unit == {"ActiveState": "active", "User": "pihole", "NRestarts": "0"}, unit
+        assert "but FTL is" not in machine.status(), machine.status()
+    with lab.check("the web interface has the password that is kept on the node, for root only"):
+        kept = machine.read("/etc/imgbuild/pihole.generated").strip()
+        assert machine.sudo("stat -c %a:%u /etc/imgbuild/pihole.generated").strip() == "600:0"
+        given = [call["argv"] for call in notes(machine, PIHOLE_CALLS) if "webserver.api.password" in call["argv"]]
+        assert given and all(words[-1] == fingerprint(kept) for words in given), given
+    with lab.check("the pinned repositories are kept"):
+        for folder in ("/etc/.pihole", "/var/www/html/admin"):
+            assert machine.sudo(f"git -C {folder} describe --tags --exact-match").startswith("v"), folder
+
+
+def accepts_the_configuration(lab, machine):
+    with lab.check("FTL knows every key of pihole.toml, and every value is of its type"):
+        complaints = accepted.pihole_complaints(tomllib.loads(machine.read("/etc/pihole/pihole.toml")))
+        assert not complaints, complaints
+    with lab.check("the default block list is what it blocks with"):
+        lists = [call["lists"] for call in notes(machine, PIHOLE_CALLS) if "lists" in call]
+        assert lists and set(lists[-1].values()) == {"fetched"}, lists
+
+
+def answers_the_router(lab):
+    for node in NODES.values():
+        with lab.check(f"Pi-hole knows {node.hostname}.{DOMAIN}, {node.hostname} and the way back"):
+            for name in (f"{node.hostname}.{DOMAIN}", node.hostname):
+                assert ask(ADDRESS, name) == Answer("NOERROR", (node.address,)), (name, ask(ADDRESS, name))
+            back = ask(ADDRESS, node.address, "PTR")
+            assert back and f"{node.hostname}.{DOMAIN}" in back.values, back
+    with lab.check(f"every name below apps.{DOMAIN} is {INGRESS}"):
+        for name in (f"grafana.apps.{DOMAIN}", f"a.b.apps.{DOMAIN}"):
+            assert ask(ADDRESS, name) == Answer("NOERROR", (INGRESS,)), (name, ask(ADDRESS, name))
+    with lab.check("a blocked name is 0.0.0.0"):
+        assert ask(ADDRESS, BLOCKED) == Answer("NOERROR", ("0.0.0.0",)), ask(ADDRESS, BLOCKED)
+    with lab.check("a name of the outside comes from the upstream resolver"):
+        assert ask(ADDRESS, OUTSIDE[0]) == Answer("NOERROR", OUTSIDE[1:]), ask(ADDRESS, OUTSIDE[0])
+    with lab.check(f"an unknown name below {DOMAIN} does not exist, and the outside is not asked for it"):
+        assert ask(ADDRESS, f"nobody.{DOMAIN}") == Answer("NXDOMAIN"), ask(ADDRESS, f"nobody.{DOMAIN}")
+        assert f"nobody.{DOMAIN}" not in (lab.workdir / "dns.log").read_text()
+
+
+def answers_another_node(lab):
+    machine = next(m for profile, m in lab.nodes.items() if profile != PIHOLE)
+    with lab.check(f"{machine.name}, whose first resolver it is, finds a node, the ingress and a blocked name through it"):
+        for name, address in ((f"{NODES['master'].hostname}.{DOMAIN}", NODES["master"].address), (f"x.apps.{DOMAIN}", INGRESS),
+                              (BLOCKED, "0.0.0.0")):
+            assert machine.run(f"dig +short +time=10 {name}").split() == [address], name
+
+
+def stays_in_the_house(lab, machine):
+    """Another address behind the router, as if the router let the world in. First without the firewall, to know
+    that the answer would find its way."""
+    lab.host(["ip", "addr", "add", f"{STRANGER}/32", "dev", BRIDGE])
+    name = f"{NODES['master'].hostname}.{DOMAIN}"
+    with lab.check("without its firewall Pi-hole would answer somebody who is not at home"):
+        machine.sudo("nft delete table inet imgbuild_pihole")
+        assert ask(ADDRESS, name, source=STRANGER) == Answer("NOERROR", (NODES["master"].address,))
+    machine.sudo("systemctl reload imgbuild-pihole-firewall.service")
+    with lab.check("with its firewall it does not"):
+        assert ask(ADDRESS, name, source=STRANGER) is None
+        assert ask(ADDRESS, name) == Answer("NOERROR", (NODES["master"].address,)), "the router is not heard either"
+    lab.host(["ip", "addr", "del", f"{STRANGER}/32", "dev", BRIDGE])
