@@ -92,25 +92,12 @@ def show(labs: dict[str, Lab]) -> None:
 
 # ------------------------------------------------------------------ what the labs need
 
-# Raspberry Pi OS has none of these, the first boot installs them with apt. There is no archive in the labs' network,
-# so here they are in the base already.
-FIRST_BOOT_PACKAGES = {
-    "trixie": "samba,smbclient,git,bind9-dnsutils,dnsmasq-base",
-    "bookworm": "samba,samba-vfs-modules,smbclient,git,bind9-dnsutils,dnsmasq-base",
-}
-
-
 def output(*command: str | os.PathLike[str]) -> str:
     """The last line that a command prints; its messages go to our stderr."""
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=REPO)
     if done.returncode != 0:
         fail(f"{pathlib.Path(command[0]).name} failed", "see above")
     return done.stdout.strip().splitlines()[-1]
-
-
-def base(suite: str) -> str:
-    shape = ["--no-cloud-init"] if suite == "bookworm" else []
-    return output(SCRIPTS / "make-base", "--suite", suite, *shape, "--with", FIRST_BOOT_PACKAGES[suite], "--raw")
 
 
 def tailscale() -> dict[str, str] | None:
@@ -131,7 +118,7 @@ def prepare(labs: list[Lab], work: pathlib.Path) -> dict[str, Any]:
     subprocess.run([SCRIPTS / "make-stand-ins", stand_ins, "1.102.4"], check=True)
     return {
         "imgbuild": str(pathlib.Path(os.environ.get("CARGO_TARGET_DIR", REPO / "target")) / "release" / "imgbuild"),
-        "bases": {suite: base(suite) for suite in sorted({b for lab in labs for b in lab.bases})},
+        "bases": {suite: output(SCRIPTS / "full-base", suite) for suite in sorted({b for lab in labs for b in lab.bases})},
         "recorders": output(HERE / "programs" / "build-recorders"),
         "tailscale": tailscale(),
         "stand_ins": str(stand_ins),
