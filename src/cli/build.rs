@@ -31,6 +31,9 @@ pub fn run(args: &BuildArgs, job: &Job) -> Result<()> {
         if args.verbose {
             job.progress.note(&describe(node));
         }
+        if node.patched.grown > 0 {
+            job.progress.note(&card_needed(node));
+        }
         for image in &node.images {
             println!("{}", image.path.display());
         }
@@ -82,5 +85,16 @@ fn describe(node: &NodeImages) -> String {
         },
         patched.changed >> 10,
         patched.grown >> 20,
+    )
+}
+
+/// On a card that is too small the node finds a file system without an end, and stops: better told before.
+fn card_needed(node: &NodeImages) -> String {
+    let tenths = node.patched.size.div_ceil(100_000_000);
+    format!(
+        "{}: larger than its base: the card must have at least {}.{} GB",
+        node.hostname,
+        tenths / 10,
+        tenths % 10
     )
 }

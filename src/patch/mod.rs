@@ -44,6 +44,8 @@ pub struct Patched {
     pub edits: usize,
     /// Bytes that the image grew by.
     pub grown: u64,
+    /// Bytes of the whole image.
+    pub size: u64,
     /// Bytes of the pages that differ from the base.
     pub changed: u64,
     /// The time that was used.
@@ -74,6 +76,7 @@ pub fn apply(plan: &Plan, disk: &Arc<CowDisk>, options: &PatchOptions<'_>) -> Re
         cloud_init,
         edits: edits.len(),
         grown: disk.len() - before,
+        size: disk.len(),
         changed,
         time,
     })
