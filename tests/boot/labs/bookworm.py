@@ -2,6 +2,7 @@
 
 from expected import NODES
 from harness.card import blank_disk
+from nodes import NO_SAMBA, SECRETS, gateway_image
 
 GUESTS = 2
 BASES = ["bookworm"]
@@ -12,8 +13,8 @@ SCENARIOS = ["bookworm_first_boot"]
 def run(lab):
     lab.lan.start_dns()
     lab.lan.start_ntp()
-    for profile in ("master", "gateway"):
-        lab.machine(profile, lab.image(profile, base="bookworm"), NODES[profile].address)
+    lab.machine("master", lab.image("master", base="bookworm", **SECRETS), NODES["master"].address)
+    lab.machine("gateway", gateway_image(lab, base="bookworm"), NODES["gateway"].address, masked=NO_SAMBA)
     lab.node("master").plug_usb("ssd0", blank_disk(lab.workdir / "ssd0.disk"))
     for machine in lab.nodes.values():
         machine.boot()

@@ -3,19 +3,12 @@
 from expected import NODES
 from harness.card import blank_disk
 from harness.lab import Lab
-from programs import tailnet
+from nodes import NO_SAMBA, SECRETS, gateway_image
 
 GUESTS = 4
 QUICK = True
 SCENARIOS = ["first_boot", "names_on_the_lan", "ssd_blank", "k3s_agents_join", "pihole_answers", "tailnet_join", "second_boot",
              "ssd_comes_back", "reflash"]
-
-# The tests' base has Samba on every node; only one node has it by its profile.
-NO_SAMBA = ("smbd.service", "nmbd.service", "samba-ad-dc.service")
-SECRETS = {
-    "secrets__node_password": "env:NODE_PASSWORD",
-    "secrets__host_key_seed": "env:HOST_KEY_SEED",
-}
 
 
 def run(lab: Lab) -> None:
@@ -33,19 +26,6 @@ def run(lab: Lab) -> None:
         second_boot(lab)
     if lab.wanted("reflash"):
         reflash(lab)
-
-
-def gateway_image(lab: Lab):
-    """Pi-hole's installer and the tailnet's control server are the tests' own."""
-    lab.overlay("pihole-stand-in")
-    more = dict(SECRETS)
-    if lab.setup["tailscale"]:
-        net = lab.memory["tailnet"] = tailnet.Tailnet(lab.workdir / "tailnet", lab.setup["tailscale"]["host"])
-        net.start()
-        lab.secrets["TS_AUTHKEY"] = net.preauth_key(net.create_user("owner")).secret
-        more["tailscale-router__login_server"] = net.url
-    return lab.image("gateway", roles=["tailscale-router", "pihole", "pihole-stand-in"],
-                     **more, **{"pihole-stand-in__repositories": lab.setup["recorders"]})
 
 
 def second_boot(lab: Lab) -> None:

@@ -1,0 +1,23 @@
+"""The images that labs boot, where a profile alone does not say it all."""
+
+from __future__ import annotations
+
+import pathlib
+
+from harness.lab import Lab
+from tailnets import prepare
+
+# The tests' base has Samba on every node; only one node has it by its profile.
+NO_SAMBA = ("smbd.service", "nmbd.service", "samba-ad-dc.service")
+
+SECRETS = {
+    "secrets__node_password": "env:NODE_PASSWORD",
+    "secrets__host_key_seed": "env:HOST_KEY_SEED",
+}
+
+
+def gateway_image(lab: Lab, base: str = "trixie") -> pathlib.Path:
+    """The gateway. Pi-hole's installer and the tailnet's control server are the tests' own."""
+    lab.overlay("pihole-stand-in")
+    return lab.image("gateway", base=base, roles=["tailscale-router", "pihole", "pihole-stand-in"],
+                     **SECRETS, **prepare(lab), **{"pihole-stand-in__repositories": lab.setup["recorders"]})
