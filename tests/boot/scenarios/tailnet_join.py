@@ -38,7 +38,7 @@ def joined(lab, gateway):
         prefs = json.loads(gateway.sudo("tailscale debug prefs"))
         assert (prefs["RouteAll"], prefs["CorpDNS"], prefs["RunSSH"]) == (False, False, False), prefs
     with lab.check("the kernel forwards"):
-        assert gateway.run("sysctl -n net.ipv4.ip_forward net.ipv6.conf.all.forwarding").split() == ["1", "1"]
+        assert gateway.sudo("sysctl -n net.ipv4.ip_forward net.ipv6.conf.all.forwarding").split() == ["1", "1"]
 
 
 def offers_the_lan(lab, net, gateway):
