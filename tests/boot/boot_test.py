@@ -75,8 +75,14 @@ def choose(labs: dict[str, Lab], words: list[str], quick: bool) -> dict[str, lis
             fail(f"there is no scenario or lab “{word}”", "boot-test --list shows them")
         for name in holders:
             if chosen.get(name) != []:
-                chosen.setdefault(name, []).append(word)
+                chosen.setdefault(name, []).extend([*builds_on(word), word])
     return chosen
+
+
+def builds_on(scenario: str) -> list[str]:
+    """The scenarios that must have been played before one, first things first."""
+    before = literal(ast.parse((HERE / "scenarios" / f"{scenario}.py").read_text()), "AFTER", [])
+    return [name for direct in before for name in (*builds_on(direct), direct)]
 
 
 def fail(what: str, hint: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 LAB = "faults"
+AFTER = ["no_network_at_first"]
 
 
 def run(lab):

@@ -6,6 +6,7 @@ from expected import SHARE
 from scenarios.ssd_blank import TEXT, smbclient
 
 LAB = "cluster"
+AFTER = ["ssd_blank"]
 
 
 def run(lab):

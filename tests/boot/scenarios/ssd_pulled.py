@@ -5,6 +5,7 @@ from __future__ import annotations
 from scenarios.ssd_blank import smbclient
 
 LAB = "disks"
+AFTER = ["ssd_with_data"]
 
 
 def run(lab):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 LAB = "faults"
+AFTER = ["no_network_at_first"]
 TIMES = "/var/lib/imgbuild/flaky.times"
 
 
