@@ -54,11 +54,11 @@ class Lan:
                  "raw.githubusercontent.com": NOWHERE, "outside.example": "203.0.113.80"}
         listen = [word for a in (ROUTER, *PUBLIC_RESOLVERS) for word in ("--listen-address", a)]
         self.dns = subprocess.Popen(
-            ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--user=root",
-             "--bind-interfaces", "--except-interface=lo", "--log-queries", f"--pid-file={self.workdir}/dns.pid",
-             f"--log-facility={self.workdir}/dns.log", *listen,
+            # --no-daemon: it would give up root's groups otherwise, which is forbidden in a user's own namespace.
+            ["dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--bind-interfaces",
+             "--except-interface=lo", "--log-queries", f"--pid-file={self.workdir}/dns.pid", *listen,
              *(f"--address=/{name}/{address}" for name, address in names.items())],
-            stdout=subprocess.DEVNULL, stderr=(self.workdir / "dns.err").open("wb"))
+            stdout=subprocess.DEVNULL, stderr=(self.workdir / "dns.log").open("wb"))
 
     def start_ntp(self) -> None:
         """An SNTP server (RFC 4330) that tells the time of this machine."""
