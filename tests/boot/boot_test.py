@@ -142,15 +142,15 @@ def start(lab: Lab, scenarios: list[str], work: pathlib.Path) -> subprocess.Pope
 
 
 def run_all(chosen: list[tuple[Lab, list[str]]], work: pathlib.Path) -> None:
-    """Runs labs side by side as long as there is a core for every machine, large ones first; a lab that is larger than
-    the computer runs alone."""
-    cores = os.cpu_count() or 2
+    """Runs labs side by side, large ones first, with one machine more than there are cores: somebody always waits for
+    something. A lab that is larger than the computer runs alone."""
+    room = (os.cpu_count() or 2) + 1
     waiting = sorted(chosen, key=lambda item: -item[0].guests)
     running: list[tuple[Lab, subprocess.Popen[bytes]]] = []
     try:
         while waiting or running:
             running = [(lab, process) for lab, process in running if process.poll() is None]
-            free = cores - sum(lab.guests for lab, _ in running)
+            free = room - sum(lab.guests for lab, _ in running)
             fits = next((item for item in waiting if item[0].guests <= free or not running), None)
             if fits:
                 waiting.remove(fits)

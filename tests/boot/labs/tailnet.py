@@ -5,7 +5,7 @@ from harness.lab import Lab
 from tailnets import prepare
 
 GUESTS = 1
-QUICK = False
+QUICK = True
 SCENARIOS = ["tailnet_late_control_server", "tailnet_wrong_key", "tailnet_expired_key"]
 
 
