@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 
 LAB = "faults"
+DAY = 86400
 AFTER = ["no_network_at_first"]
 
 
 def run(lab):
     node = lab.node("worker-1")
-    with lab.check("the clock is years behind"):
-        assert seconds_behind(node) > 3e7, node.run("date")
+    with lab.check("the clock, of 2019 when the machine was switched on, is far behind"):
+        # systemd sets it to the time of the newest thing that it knows of: months, not years.
+        assert seconds_behind(node) > DAY * 30, node.run("date")
     lab.lan.start_ntp()
     node.sudo("systemctl restart systemd-timesyncd.service")
     lab.wait("the clock is right once a time server answers", lambda: abs(seconds_behind(node)) < 120, 300)
