@@ -239,6 +239,9 @@ class Machine:
         text = self.sudo(f"systemctl show {shlex.quote(name)} --property={','.join(properties)}")
         return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
 
+    def failed_units(self) -> list[str]:
+        return self.run("systemctl list-units --failed --plain --no-legend").splitlines()
+
     def answers(self) -> bool:
         """Whether SSH lets us in. sshd comes up, goes and comes again during a first boot."""
         assert self.running(), f"{self.name} is off"

@@ -17,5 +17,4 @@ def run(lab):
     first_boot.names(lab, node, NODES["worker-1"])
     first_boot.network(lab, node, NODES["worker-1"])
     with lab.check("no unit has failed"):
-        failed = node.run("systemctl list-units --failed --plain --no-legend")
-        assert failed.strip() == "", failed
+        assert not node.failed_units(), node.failed_units()
