@@ -1,6 +1,7 @@
 """Nodes with bad luck: no network, a wrong clock, a read-only boot partition, a unit that fails and fails"""
 
 from expected import NODES
+from nodes import NO_SAMBA
 
 GUESTS = 2
 QUICK = True
@@ -12,10 +13,11 @@ def run(lab):
     lab.overlay("flaky")
     first = lab.wanted("no_network_at_first", "clock_years_behind", "unit_fails_ten_times")
     if first:
-        lab.machine("worker-1", lab.image("worker-1", roles=["k3s-agent", "flaky"]), NODES["worker-1"].address)
+        lab.machine("worker-1", lab.image("worker-1", roles=["k3s-agent", "flaky"]), NODES["worker-1"].address,
+                    masked=NO_SAMBA)
         lab.node("worker-1").boot(clock="2019-03-01T00:00:00", cable=False)
     if lab.wanted("boot_partition_read_only"):
-        worker = lab.machine("worker-2", lab.image("worker-2"), NODES["worker-2"].address)
+        worker = lab.machine("worker-2", lab.image("worker-2"), NODES["worker-2"].address, masked=NO_SAMBA)
         # A card whose lock switch, wear or damaged FAT makes the kernel mount it read-only.
         fstab = worker.card.root_debugfs("cat /etc/fstab").replace("vfat    defaults", "vfat    ro,defaults")
         assert "vfat    ro," in fstab, fstab

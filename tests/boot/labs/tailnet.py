@@ -2,6 +2,7 @@
 
 from expected import NODES
 from harness.lab import Lab
+from nodes import NO_SAMBA
 from tailnets import prepare
 
 GUESTS = 1
@@ -13,7 +14,8 @@ def run(lab: Lab) -> None:
     lab.lan.start_dns()
     lab.lan.start_ntp()
     settings = prepare(lab)
-    lab.machine("gateway", lab.image("gateway", roles=["tailscale-router"], **settings), NODES["gateway"].address, cpus=2)
+    lab.machine("gateway", lab.image("gateway", roles=["tailscale-router"], **settings), NODES["gateway"].address, cpus=2,
+                masked=NO_SAMBA)
     if "tailnet" in lab.memory:
         lab.memory["tailnet"].stop()
     lab.node("gateway").boot()
