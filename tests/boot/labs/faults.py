@@ -4,7 +4,7 @@ from expected import NODES
 from nodes import NO_SAMBA
 
 GUESTS = 2
-QUICK = True
+QUICK = False
 SCENARIOS = ["no_network_at_first", "clock_years_behind", "unit_fails_ten_times", "boot_partition_read_only"]
 
 

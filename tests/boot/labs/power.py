@@ -4,7 +4,7 @@ from expected import NODES
 from harness.card import blank_disk
 
 GUESTS = 1
-QUICK = True
+QUICK = False
 SCENARIOS = ["power_cuts"]
 
 

@@ -6,7 +6,7 @@ from nodes import NO_SAMBA
 from tailnets import prepare
 
 GUESTS = 1
-QUICK = True
+QUICK = False
 SCENARIOS = ["tailnet_late_control_server", "tailnet_wrong_key", "tailnet_expired_key"]
 
 
