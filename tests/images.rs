@@ -2,7 +2,7 @@
 //! with it, and judged by the programs that will use them.
 //!
 //! Ordinarily the bases are the small ones of scripts/make-fixture. IMGBUILD_TEST_FULL=1 adds the
-//! large ones of scripts/make-base.
+//! large ones of scripts/full-base.
 
 mod images_support;
 
@@ -445,15 +445,14 @@ fn default_nodes_from_bookworm() {
 #[test]
 fn default_nodes_from_a_whole_trixie() {
     if full_tier("default_nodes_from_a_whole_trixie") {
-        check_default_nodes(&Base::read(large_base(&["--raw"])));
+        check_default_nodes(&Base::read(large_base("trixie")));
     }
 }
 
 #[test]
 fn default_nodes_from_a_whole_bookworm() {
     if full_tier("default_nodes_from_a_whole_bookworm") {
-        let args = ["--suite", "bookworm", "--no-cloud-init", "--raw"];
-        check_default_nodes(&Base::read(large_base(&args)));
+        check_default_nodes(&Base::read(large_base("bookworm")));
     }
 }
 

@@ -68,8 +68,8 @@ pub fn fixture(args: &[&str]) -> PathBuf {
     script("make-fixture", args)
 }
 
-pub fn large_base(args: &[&str]) -> PathBuf {
-    script("make-base", args)
+pub fn large_base(suite: &str) -> PathBuf {
+    script("full-base", &[suite])
 }
 
 /// Whether the tests on large bases run; says so where a person sees it if they do not.
@@ -79,7 +79,7 @@ pub fn full_tier(test: &str) -> bool {
         // Not eprintln!, which the test harness swallows.
         let _ = writeln!(
             std::io::stderr(),
-            "{test}: SKIPPED, it needs the large bases of scripts/make-base: set IMGBUILD_TEST_FULL=1"
+            "{test}: SKIPPED, it needs the large bases of scripts/full-base: set IMGBUILD_TEST_FULL=1"
         );
     }
     asked
