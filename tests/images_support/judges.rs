@@ -186,6 +186,10 @@ fn systemd(node: &Node<'_>) {
 }
 
 fn samba(node: &Node<'_>, file: &Path) {
+    // A base with Samba has a configuration of its own on the nodes that do not have the role.
+    if !read(file).starts_with("# Written by imgbuild") {
+        return;
+    }
     let text = accepts(&what(node, file), tool("testparm").arg("-s").arg(file));
     let complaints = ["Unknown parameter", "WARNING", "ERROR", "Ignoring"];
     assert!(
