@@ -12,11 +12,11 @@ def run(lab):
     with lab.check("the other roles are not held up"):
         assert node.multi_user() and node.exists("/var/lib/imgbuild/base.done")
     lab.wait("it has succeeded at its eleventh try", lambda: "done after 11 tries" in node.status(), 600)
-    with lab.check("pauses of 2, 4, 8, 16 and then 30 seconds, and systemd's 5"):
+    with lab.check("pauses of 2, 4, 8, 16 and then 30 seconds at least, and systemd's 5"):
         times = [float(line) for line in node.read(TIMES).split()]
         pauses = [later - earlier for earlier, later in zip(times, times[1:])]
         wanted = [2, 4, 8, 16] + [30] * 6
-        assert len(pauses) == 10 and all(w + 5 <= p < w + 5 + 25 for p, w in zip(pauses, wanted)), pauses
+        assert len(pauses) == 10 and all(w + 5 <= p < w + 5 + 60 for p, w in zip(pauses, wanted)), pauses
     with lab.check("the journal has every failed try, numbered, with the step that failed"):
         journal = node.sudo("journalctl -b -u imgbuild-flaky -o cat")
         for n in range(1, 11):
