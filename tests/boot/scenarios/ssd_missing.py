@@ -18,4 +18,4 @@ def run(lab):
     with lab.check("the mount point is empty and closed to users"):
         assert master.sudo("ls -A /srv/nas").strip() == ""
         assert master.sudo("stat -c %a /srv/nas").strip() == "0"
-    lab.wait("the status file says that a disk is missing", lambda: "plug one in" in master.status(), 240)
+    lab.wait("the status file says that a disk is missing", lambda: "plug one in" in master.status(), 400)
