@@ -141,15 +141,17 @@ def start(lab: Lab, scenarios: list[str], work: pathlib.Path) -> subprocess.Pope
                              sys.executable, str(HERE / "boot_test.py"), "--inside", lab.name, str(work), *scenarios])
 
 
-def run_all(chosen: list[tuple[Lab, list[str]]], work: pathlib.Path) -> None:
+def run_all(chosen: list[tuple[Lab, list[str]]], work: pathlib.Path) -> dict[str, int]:
     """Runs labs side by side, large ones first, with one machine more than there are cores: somebody always waits for
-    something. A lab that is larger than the computer runs alone."""
+    something. A lab that is larger than the computer runs alone. Returns the labs' exit codes."""
+    codes: dict[str, int] = {}
     room = (os.cpu_count() or 2) + 1
     waiting = sorted(chosen, key=lambda item: -item[0].guests)
     running: list[tuple[Lab, subprocess.Popen[bytes]]] = []
     try:
         while waiting or running:
-            running = [(lab, process) for lab, process in running if process.poll() is None]
+            codes |= {lab.name: process.returncode for lab, process in running if process.poll() is not None}
+            running = [(lab, process) for lab, process in running if process.returncode is None]
             free = room - sum(lab.guests for lab, _ in running)
             fits = next((item for item in waiting if item[0].guests <= free or not running), None)
             if fits:
@@ -161,17 +163,19 @@ def run_all(chosen: list[tuple[Lab, list[str]]], work: pathlib.Path) -> None:
         for _, process in running:
             # unshare ignores SIGTERM; when it dies, the kernel ends all that is in its namespaces.
             process.kill()
+    return codes
 
 
-def sum_up(labs: list[Lab], work: pathlib.Path) -> int:
+def sum_up(labs: list[Lab], work: pathlib.Path, codes: dict[str, int]) -> int:
     """Prints a line for every scenario and the closing line. Returns the exit code."""
     totals = {"ok": 0, "FAIL": 0, "skip": 0}
     rows: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for lab in labs:
         file = work / lab.name / "results.jsonl"
         lines = file.read_text().splitlines() if file.exists() else []
-        if not lines:
-            print(f"boot-test: lab {lab.name} came to nothing: see {work / lab.name}")
+        # A lab's exit code is the number of its failed checks. One that was killed has none to show for it.
+        if not lines or codes[lab.name] != sum('"verdict": "FAIL"' in line for line in lines):
+            print(f"boot-test: lab {lab.name} did not come to its end (exit code {codes[lab.name]}): see {work / lab.name}")
             totals["FAIL"] += 1
         for entry in map(json.loads, lines):
             rows.setdefault((entry["lab"], entry["scenario"]), []).append(entry)
@@ -203,9 +207,9 @@ def main(words: list[str]) -> int:
     setup = prepare([labs[name] for name in chosen], work) | {"keep": "--keep" in options}
     (work / "setup.json").write_text(json.dumps(setup, indent=1))
     print(f"boot-test: ready after {time.monotonic() - begun:.0f} s", flush=True)
-    run_all([(labs[name], scenarios) for name, scenarios in chosen.items()], work)
+    codes = run_all([(labs[name], scenarios) for name, scenarios in chosen.items()], work)
     print(f"boot-test: {time.monotonic() - begun:.0f} s")
-    return sum_up([labs[name] for name in chosen], work)
+    return sum_up([labs[name] for name in chosen], work, codes)
 
 
 def inside(name: str, work: pathlib.Path, scenarios: list[str]) -> int:
