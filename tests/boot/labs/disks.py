@@ -4,7 +4,7 @@ from expected import NODES
 from harness.card import blank_disk, data_disk
 
 GUESTS = 1
-QUICK = True
+QUICK = False
 SCENARIOS = ["ssd_two_candidates", "ssd_missing", "ssd_with_data", "ssd_pulled", "ssd_foreign"]
 
 
