@@ -13,7 +13,7 @@ LAB = "power"
 CUTS = {
     "the partition table has been changed": r"resize_early: \S+ partition 2 now ends",
     "the machine-id has been made": r"Finished systemd-firstboot",
-    "the SSH host keys have been made": r"Finished regenerate_ssh_host_keys",
+    "the SSH host keys have been made": r"Finished (sshd-keygen|regenerate_ssh_host_keys)",
     "cloud-init is configuring": r"Starting cloud-(config|init-network)",
 }
 
