@@ -12,7 +12,7 @@ LAB = "power"
 # What the console shows at the moment of the cut. The card forgets what was not flushed.
 CUTS = {
     "the partition table has been changed": r"resize_early: \S+ partition 2 now ends",
-    "the machine-id has been made": r"Finished systemd-firstboot",
+    "the machine-id has been committed, and the first boot has counted": r"Finished systemd-machine-id-commit",
     "the SSH host keys have been made": r"Finished (sshd-keygen|regenerate_ssh_host_keys)",
     "cloud-init is configuring": r"Starting cloud-(config|init-network)",
 }
