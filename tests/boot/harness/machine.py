@@ -240,7 +240,9 @@ class Machine:
         return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
 
     def failed_units(self) -> list[str]:
-        return self.run("systemctl list-units --failed --plain --no-legend").splitlines()
+        """The failed units, each with the end of its journal: what a report of the failure has to say."""
+        units = [line.split()[0] for line in self.run("systemctl list-units --failed --plain --no-legend").splitlines()]
+        return [f"{unit}: " + self.sudo(f"journalctl --boot --unit={unit} --lines=12 --output=cat") for unit in units]
 
     def answers(self) -> bool:
         """Whether SSH lets us in. sshd comes up, goes and comes again during a first boot."""
