@@ -28,6 +28,7 @@ SECRETS = {
     "PIHOLE_PASSWORD": "boot-test-pihole-8d2c41",
 }
 CARD_GIB = 4
+AT_ONCE = (os.cpu_count() or 2) + 1
 FIRST_BOOT_SECONDS = 1500
 ROLES_SECONDS = 900
 
@@ -139,6 +140,17 @@ class Lab:
     def node(self, name: str) -> Machine:
         """The machine that was booted from a profile."""
         return self.nodes[name]
+
+    def switch_on(self, timeout: float = FIRST_BOOT_SECONDS) -> None:
+        """Boots all machines, no more of them at a time than AT_ONCE, and waits until all have come up: a guest that gets
+        little of the processor runs into the time limits of systemd and the kernel, which a Pi does not."""
+        booting: list[str] = []
+        for name, machine in self.nodes.items():
+            if len(booting) >= AT_ONCE:
+                self.come_up(booting.pop(0), timeout=timeout)
+            machine.boot()
+            booting.append(name)
+        self.come_up(*booting, timeout=timeout)
 
     def come_up(self, *names: str, timeout: float = FIRST_BOOT_SECONDS) -> None:
         """Waits until the machines (all of them if none is named) let us in and have reached multi-user.target."""

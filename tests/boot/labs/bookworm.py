@@ -16,7 +16,5 @@ def run(lab):
     lab.machine("master", lab.image("master", base="bookworm", **SECRETS), NODES["master"].address)
     lab.machine("gateway", gateway_image(lab, base="bookworm"), NODES["gateway"].address, masked=NO_SAMBA)
     lab.node("master").plug_usb("ssd0", blank_disk(lab.workdir / "ssd0.disk"))
-    for machine in lab.nodes.values():
-        machine.boot()
-    lab.come_up()
+    lab.switch_on()
     lab.play("bookworm_first_boot")

@@ -18,9 +18,7 @@ def run(lab: Lab) -> None:
         image = gateway_image(lab) if profile == "gateway" else lab.image(profile, **SECRETS)
         lab.machine(profile, image, node.address, masked=() if profile == "master" else NO_SAMBA)
     lab.node("master").plug_usb("ssd0", blank_disk(lab.workdir / "ssd0.disk"))
-    for machine in lab.nodes.values():
-        machine.boot()
-    lab.come_up()
+    lab.switch_on()
     lab.play("names_on_the_lan", "ssd_blank", "k3s_agents_join", "pihole_answers", "tailnet_join", "first_boot")
     if lab.wanted("second_boot", "ssd_comes_back"):
         second_boot(lab)
@@ -33,9 +31,7 @@ def second_boot(lab: Lab) -> None:
 
     second_boot.remember(lab)
     lab.power_off()
-    for machine in lab.nodes.values():
-        machine.boot()
-    lab.come_up()
+    lab.switch_on()
     lab.play("second_boot", "ssd_comes_back")
 
 
