@@ -20,6 +20,10 @@ class GaveUp(Exception):
     """Something without which the rest of a lab makes no sense did not happen."""
 
 
+class DeadEnd(GaveUp):
+    """A boot has ended where nothing more will happen."""
+
+
 class Checks:
     """Prints and keeps the results of one lab. `results` is a file of JSON lines that the main program sums up."""
 

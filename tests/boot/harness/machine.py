@@ -19,6 +19,7 @@ import time
 from typing import Any
 
 from .card import Card
+from .checks import DeadEnd
 from .network import Lan
 
 # A guest under emulation on a shared machine is ten times slower than the board whose timeouts these are.
@@ -183,14 +184,14 @@ class Machine:
         return self.console.read_text(errors="replace") if self.console.exists() else ""
 
     def console_shows(self, pattern: str) -> bool:
-        """Whether the console of this boot shows a match. A dead end of the boot is an error at once."""
+        """Whether the console of this boot shows a match. Raises DeadEnd when the boot came to one."""
         text = self.console_text()
         if re.search(pattern, text):
             return True
         for dead_end in ("Kernel panic", "(initramfs)", "You are in emergency mode", "ALERT!"):
             if dead_end in text:
                 tail = "\n".join(text.splitlines()[-15:])
-                raise RuntimeError(f"{self.name}: the boot ended with “{dead_end}”:\n{tail}")
+                raise DeadEnd(f"{self.name}: the boot ended with “{dead_end}”:\n{tail}")
         assert self.running(), f"{self.name} is off"
         return False
 
@@ -250,7 +251,7 @@ class Machine:
         try:
             return self.run("echo in", timeout=120).strip() == "in"
         except (CommandFailed, subprocess.TimeoutExpired):
-            self.console_shows("never on any console")  # raises when the boot came to a dead end
+            self.console_shows("never on any console")  # a dead end ends the lab
             return False
 
     def multi_user(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from expected import NODES
 from harness.card import GIB
+from harness.checks import DeadEnd
 
 LAB = "small_card"
 
@@ -19,7 +20,7 @@ def run(lab):
     with lab.check("on a card of 4 GiB the kernel says that the file system is larger than the card"):
         try:
             node.wait_console("no such text", 300)
-        except RuntimeError as error:
+        except DeadEnd as error:
             text = node.console_text()
             assert "bad geometry" in text or "extends beyond EOD" in text, error
         else:
