@@ -97,13 +97,34 @@ impl<'a> Overlay<'a> {
         text.get(position).copied().unwrap_or_default()
     }
 
+    /// The new text from `position` on, as far as it lies in one piece.
+    fn stretch<'t>(&'t self, text: &'t [u8], position: usize) -> &'t [u8] {
+        let index = self.patches.partition_point(|p| p.range().end <= position);
+        match self.patches.get(index) {
+            Some(patch) if patch.start <= position => patch.bytes.get(position - patch.start..),
+            Some(patch) => text.get(position..patch.start.min(text.len())),
+            None => text.get(position..),
+        }
+        .unwrap_or_default()
+    }
+
     /// How many bytes, up to `max`, are the same at `position` and `back` bytes before it.
     pub fn equal(&self, text: &[u8], position: usize, back: usize, max: usize) -> usize {
         let Some(source) = position.checked_sub(back) else {
             return 0;
         };
-        let same = |&i: &usize| self.byte(text, position + i) == self.byte(text, source + i);
-        (0..max).take_while(same).count()
+        let mut len = 0;
+        while len < max {
+            let a = self.stretch(text, position + len);
+            let b = self.stretch(text, source + len);
+            let n = a.len().min(b.len()).min(max - len);
+            let same = common(&a[..n], &b[..n]);
+            len += same;
+            if same < n || n == 0 {
+                break;
+            }
+        }
+        len
     }
 
     /// The patch that changes `position`.
@@ -131,6 +152,16 @@ impl<'a> Overlay<'a> {
         }
         out.extend(text.get(at..range.end).unwrap_or_default());
     }
+}
+
+/// How many bytes at the start of both are the same.
+fn common(a: &[u8], b: &[u8]) -> usize {
+    const WORD: usize = 8;
+    let (words, _) = a.as_chunks::<WORD>();
+    let (others, _) = b.as_chunks::<WORD>();
+    let same = words.iter().zip(others).take_while(|(a, b)| a == b).count() * WORD;
+    let rest = a.iter().zip(b).skip(same);
+    same + rest.take_while(|(a, b)| a == b).count()
 }
 
 #[cfg(test)]

@@ -480,7 +480,10 @@ impl<'a> Transcoder<'a> {
         let found = found.filter_map(|place| at.checked_sub(place + 1));
         let distances = distance.into_iter().chain(reps).chain([0]);
         for distance in distances.map(|d| d as usize).chain(found) {
-            if distance < reach && max > 0 {
+            if best.len == max && max > 1 {
+                break;
+            }
+            if distance < reach {
                 let len = self.overlay.equal(&self.text, at, distance + 1, max);
                 best = best.better(Choice::new(distance as u32, len, &reps));
             }
