@@ -69,6 +69,9 @@ pub fn transcode(block: &Block<'_>, patches: &[Patch<'_>], cancel: &Cancel) -> R
 
 type Input = [u8; CHUNK_SIZE];
 
+/// Of every symbol of new text, the finder remembers this many positions: what a long match covers is
+/// known already, and long rows of zeros would fill it with themselves.
+const REMEMBERED: usize = 32;
 /// Text buffers are longer by this than the text, for copies in steps.
 const SLACK: usize = 512;
 /// Bytes copied in one step.
@@ -494,7 +497,8 @@ impl<'a> Transcoder<'a> {
             None => self.literal(at, position),
         }
         if let (Some(bytes), Some(_)) = (new, word) {
-            for (i, word) in bytes.windows(WORD).take(best.len).enumerate() {
+            let words = bytes.windows(WORD).take(best.len.min(REMEMBERED));
+            for (i, word) in words.enumerate() {
                 if let Some(word) = word.first_chunk() {
                     self.finder.insert(*word, at + i);
                 }
