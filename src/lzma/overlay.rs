@@ -12,9 +12,9 @@ pub enum Coding<'a> {
     Edit,
     /// As they are: for what can not be compressed.
     Stored,
-    /// As this LZMA2 stream, made by an encoder that knew no text before and whose end mark is left
-    /// out. The byte before must be below 32 (so that it selects the same literals as none, at
-    /// `lc` = 3), and the start a multiple of 16.
+    /// As this LZMA2 stream, made by an encoder with `lc` = 3 that knew no text before, and whose end
+    /// mark is left out. Where the byte before is not below 32 (so that it selects the same literals
+    /// as none) or the start not a multiple of 16, the bytes are stored instead.
     Stream(&'a [u8]),
 }
 

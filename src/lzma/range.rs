@@ -102,9 +102,11 @@ impl<'a> Decoder<'a> {
     pub fn direct(&mut self) -> u32 {
         self.normalize();
         self.range >>= 1;
-        let one = mask(self.code >= self.range);
-        self.code = self.code.wrapping_sub(self.range & one);
-        one & 1
+        // The sign, not a comparison: as liblzma has it, also for a code that no encoder writes.
+        let rest = self.code.wrapping_sub(self.range);
+        let zero = mask(rest >> 31 != 0);
+        self.code = rest.wrapping_add(self.range & zero);
+        zero.wrapping_add(1)
     }
 }
 

@@ -176,6 +176,7 @@ impl<'a> Transcoder<'a> {
     fn chunk(&mut self, chunk: &Chunk<'_>, input: &mut Input) -> Result<()> {
         if chunk.reset == Reset::Dictionary {
             self.origin = Some(self.position);
+            self.known = false;
             if self.synced {
                 self.target_origin = self.position;
             }
@@ -222,7 +223,9 @@ impl<'a> Transcoder<'a> {
         }
         let at = self.done.max(self.position);
         self.finish_chunk(at);
-        if at == self.position && self.writer.reset() <= reset {
+        // Positions count, too: they select probabilities.
+        let aligned = reset == Reset::Dictionary || self.origin == Some(self.target_origin);
+        if at == self.position && aligned && self.writer.reset() <= reset {
             self.synced = true;
             if reset == Reset::Dictionary {
                 self.target_origin = at;
@@ -371,6 +374,11 @@ impl<'a> Transcoder<'a> {
         let mut rd = *decoder;
 
         let end = packed.end.min(self.needed);
+        // Where the input knows no byte before, but the output does.
+        let odd = match packed.origin == self.target_origin {
+            true => usize::MAX,
+            false => packed.origin,
+        };
         let mut position = self.position;
         let mut before = packed.before(text, position);
         let stop = loop {
@@ -388,7 +396,10 @@ impl<'a> Transcoder<'a> {
                     text[start] = byte;
                     position += 1;
                     let source = start.wrapping_sub(1).wrapping_sub(g.reps[0] as usize);
-                    if overlay.may_touch(start.wrapping_sub(1), 2) || overlay.may_touch(source, 1) {
+                    if overlay.may_touch(start.wrapping_sub(1), 2)
+                        || overlay.may_touch(source, 1)
+                        || start == odd
+                    {
                         break Stop::Affected {
                             start,
                             distance: None,
@@ -531,11 +542,19 @@ impl<'a> Transcoder<'a> {
         }
         self.finish_chunk(patch.start);
         match patch.coding {
-            Coding::Stream(lzma2) => self.writer.stream(lzma2),
-            Coding::Stored | Coding::Edit => self.writer.stored(patch.bytes),
+            Coding::Stream(lzma2) if self.takes_stream(patch.start) => self.writer.stream(lzma2),
+            _ => self.writer.stored(patch.bytes),
         }
         self.done = patch.range().end;
         self.writer.begin(self.done);
+    }
+
+    /// Whether a stream that was made without knowledge of what comes before decodes to the same at
+    /// `start`: positions and the byte before select probabilities.
+    fn takes_stream(&self, start: usize) -> bool {
+        let position = start - self.target_origin;
+        let low = |place: usize| self.overlay.byte(&self.text, place) < 32;
+        position.is_multiple_of(16) && (position == 0 || low(start - 1))
     }
 
     fn finish_chunk(&mut self, position: usize) {
