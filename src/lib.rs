@@ -36,6 +36,7 @@ pub mod error;
 pub mod ext4;
 pub mod fat;
 pub mod job;
+pub mod lzma;
 pub mod overlay;
 pub mod patch;
 pub mod plan;

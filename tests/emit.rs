@@ -73,7 +73,10 @@ fn sha256sum(path: &Path) -> String {
 }
 
 fn options(threads: usize) -> XzOptions {
-    XzOptions { preset: 6, threads }
+    XzOptions {
+        threads,
+        ..XzOptions::best()
+    }
 }
 
 /// `name.img` and `name.img.xz`, made by xz with the given arguments.
@@ -176,7 +179,10 @@ fn every_preset_decodes() {
     let disk = disk_of(image(2 * MIB));
     for preset in [0, 1, 3, 9, 6 | 1 << 31] {
         let path = dir.path().join("out.xz");
-        let options = XzOptions { preset, threads: 1 };
+        let options = XzOptions {
+            preset,
+            ..options(1)
+        };
         write_xz(&disk, None, &path, options, &Job::silent(), "test").unwrap();
         assert!(
             ok("xz", &["-dc", path.to_str().unwrap()]) == content(&disk),
@@ -185,7 +191,7 @@ fn every_preset_decodes() {
     }
     let options = XzOptions {
         preset: 10,
-        threads: 1,
+        ..options(1)
     };
     let path = dir.path().join("never.xz");
     let error = write_xz(&disk, None, &path, options, &Job::silent(), "test").unwrap_err();

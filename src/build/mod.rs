@@ -28,8 +28,8 @@ pub struct BuildOptions {
     /// A base in the place of the profiles' own.
     pub base: Option<BaseRequest>,
     pub fetch: FetchOptions,
-    /// Preset of the blocks that are encoded, 0 to 9.
-    pub xz_preset: u32,
+    /// How `.img.xz` images are encoded.
+    pub xz: XzOptions,
     /// Nodes built at the same time.
     pub jobs: usize,
     /// Unix time (seconds) of everything written; `None`: the base's own.
@@ -232,11 +232,8 @@ fn build_node(
         let emitted = match format {
             Format::Img => emit::write_img(&disk, &path, job, &name)?,
             Format::ImgXz => {
-                let xz = XzOptions {
-                    preset: options.xz_preset,
-                    ..XzOptions::default()
-                };
-                emit::write_xz(&disk, work.base.splice.as_ref(), &path, xz, job, &name)?
+                let splice = work.base.splice.as_ref();
+                emit::write_xz(&disk, splice, &path, options.xz, job, &name)?
             }
         };
         images.push(emitted);

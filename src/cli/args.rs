@@ -89,9 +89,9 @@ pub struct BuildArgs {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum Compress {
-    /// Quick (xz preset 1)
+    /// Quick: keep what is still good of the base's compressed data, xz preset 1 for new data
     Fast,
-    /// Small, as Raspberry Pi OS itself (xz preset 6)
+    /// Small, as Raspberry Pi OS itself: xz preset 6 for every block that changed
     Best,
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::args::{BuildArgs, Compress};
 use crate::build::{BuildOptions, NodeImages, build};
 use crate::clock::source_date_epoch;
+use crate::emit::{Format, XzOptions};
 use crate::error::{Error, Result};
 use crate::job::Job;
 use crate::project::Project;
@@ -26,7 +27,12 @@ pub fn run(args: &BuildArgs, job: &Job) -> Result<()> {
             .note("using the built-in profiles; `imgbuild init` writes them out to edit");
     }
     let nodes = project.select(&args.nodes.profile, args.nodes.all)?;
-    let (made, sums) = build(&project, &nodes, &options(args)?, job)?;
+    let options = options(args)?;
+    if args.verbose && options.formats.contains(&Format::ImgXz) {
+        job.progress
+            .note(&format!("xz encoder: {}", options.xz.encoder()));
+    }
+    let (made, sums) = build(&project, &nodes, &options, job)?;
     for node in &made {
         if args.verbose {
             job.progress.note(&describe(node));
@@ -52,9 +58,9 @@ fn options(args: &BuildArgs) -> Result<BuildOptions> {
         formats,
         base: args.base.as_ref().map(|image| base_request(image, args)),
         fetch,
-        xz_preset: match args.compress {
-            Compress::Fast => 1,
-            Compress::Best => 6,
+        xz: match args.compress {
+            Compress::Fast => XzOptions::default(),
+            Compress::Best => XzOptions::best(),
         },
         jobs: args
             .jobs

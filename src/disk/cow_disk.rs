@@ -111,6 +111,19 @@ impl CowDisk {
         first < last && state.pages.range(first..last).next().is_some()
     }
 
+    /// Indices of the pages in `range` (bytes) that have been written since the last
+    /// [`CowDisk::settle`], ascending.
+    pub fn dirty_pages(&self, range: Range<u64>) -> Vec<u64> {
+        let pages = range.start / PAGE_SIZE..range.end.div_ceil(PAGE_SIZE);
+        match pages.is_empty() {
+            true => Vec::new(),
+            false => {
+                let state = self.read_state();
+                state.pages.range(pages).map(|(&index, _)| index).collect()
+            }
+        }
+    }
+
     fn read_state(&self) -> std::sync::RwLockReadGuard<'_, State> {
         self.state.read().unwrap_or_else(|e| e.into_inner())
     }
@@ -210,6 +223,8 @@ mod tests {
         assert_eq!(disk.settle().unwrap(), [2]);
         assert!(!disk.is_dirty(0..8192));
         assert!(disk.is_dirty(9000..9001));
+        assert_eq!(disk.dirty_pages(0..8193), [2]);
+        assert_eq!(disk.dirty_pages(0..8192), []);
     }
 
     #[test]

@@ -365,6 +365,14 @@ fn block_bound(size: u64) -> u64 {
     stored.next_multiple_of(4) + 92
 }
 
+/// Dictionary size in bytes that LZMA2 filter properties of 0 to 40 mean (5.3.1).
+pub fn dictionary_size(bits: u8) -> u64 {
+    match bits {
+        40.. => u64::from(u32::MAX),
+        _ => u64::from(2 | (bits & 1)) << (bits / 2 + 11),
+    }
+}
+
 fn le32(bytes: &[u8]) -> u32 {
     u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
 }

@@ -36,33 +36,39 @@ impl Encoder {
         }
     }
 
+    /// The preset, with “extreme” as bit 31.
+    pub fn preset(&self) -> u32 {
+        self.preset
+    }
+
+    /// The same with a dictionary no larger than that of the given LZMA2 properties.
+    #[must_use]
+    pub fn with_dictionary_up_to(&self, dictionary: u8) -> Self {
+        Self {
+            dictionary: self.dictionary.min(dictionary),
+            ..*self
+        }
+    }
+
     /// Encodes `data` as one block of a file whose full blocks hold `block_size` bytes.
     pub fn encode(&self, data: &[u8], block_size: u64, cancel: &Cancel) -> Result<Encoded> {
-        let lzma = self.lzma2(data, cancel)?;
-        let header = xz_container::block_header(
-            lzma.len() as u64,
+        let lzma2 = self.lzma2(data, cancel)?;
+        let mut check = crc64fast::Digest::new();
+        check.write(data);
+        Ok(block(
+            &lzma2,
             data.len() as u64,
             block_size,
             self.dictionary,
-        );
-        let mut check = crc64fast::Digest::new();
-        check.write(data);
-        let mut bytes = header;
-        bytes.reserve_exact(lzma.len() + 16);
-        bytes.extend_from_slice(&lzma);
-        let unpadded_size = bytes.len() as u64 + 8;
-        // The padding lies between data and check, and is not part of the unpadded size.
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-        bytes.extend(check.sum64().to_le_bytes());
-        Ok(Encoded {
-            bytes,
-            unpadded_size,
-        })
+            check.sum64(),
+        ))
     }
 
-    fn lzma2(&self, data: &[u8], cancel: &Cancel) -> Result<Vec<u8>> {
+    /// Encodes `data` as an LZMA2 stream.
+    pub fn lzma2(&self, data: &[u8], cancel: &Cancel) -> Result<Vec<u8>> {
         let failed = || "encoding with xz".to_owned();
-        let options = LzmaOptions::new_preset(self.preset).context(failed)?;
+        let mut options = LzmaOptions::new_preset(self.preset).context(failed)?;
+        options.dict_size(xz_container::dictionary_size(self.dictionary) as u32);
         let mut filters = Filters::new();
         filters.lzma2(&options);
         let mut stream = Stream::new_raw_encoder(&filters).context(failed)?;
@@ -89,6 +95,28 @@ impl Encoder {
                 return Ok(out);
             }
         }
+    }
+}
+
+/// A block of a file whose full blocks hold `block_size` bytes: an LZMA2 stream that decodes to
+/// `len` bytes with the CRC64 `check`.
+pub(super) fn block(
+    lzma2: &[u8],
+    len: u64,
+    block_size: u64,
+    dictionary: u8,
+    check: u64,
+) -> Encoded {
+    let mut bytes = xz_container::block_header(lzma2.len() as u64, len, block_size, dictionary);
+    bytes.reserve_exact(lzma2.len() + 16);
+    bytes.extend_from_slice(lzma2);
+    let unpadded_size = bytes.len() as u64 + 8;
+    // The padding lies between data and check, and is not part of the unpadded size.
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes.extend(check.to_le_bytes());
+    Encoded {
+        bytes,
+        unpadded_size,
     }
 }
 

@@ -7,6 +7,7 @@ mod checksums;
 mod encode;
 mod img;
 mod output;
+mod recode;
 mod xz;
 
 use std::fmt;
@@ -16,7 +17,7 @@ use std::str::FromStr;
 pub use checksums::write_checksums;
 pub use img::write_img;
 pub use output::prepare_folder;
-pub use xz::{XzOptions, XzSplice, write_xz};
+pub use xz::{XZ_ENCODER, XzOptions, XzSplice, write_xz};
 
 use crate::error::Error;
 

@@ -12,11 +12,12 @@ use sha2::{Digest, Sha256};
 
 use super::encode::{Encoded, Encoder};
 use super::output::Output;
+use super::recode::{BaseBlock, Memo, Recoder, read_disk, zero_block};
 use super::{BUFFER, Emitted, hex};
 use crate::disk::xz_container::{self, XzBlock, XzLayout};
 use crate::disk::{CowDisk, RawFile, ReadAt, is_zero};
 use crate::error::{Error, Result, ResultExt};
-use crate::job::{Job, Task};
+use crate::job::{Cancel, Job, Task};
 
 /// Uncompressed bytes of a block where the base has no say, as `xz -T0 -6` makes them.
 const BLOCK_SIZE: u64 = 24 << 20;
@@ -26,6 +27,8 @@ const BLOCK_SIZE: u64 = 24 << 20;
 pub struct XzSplice {
     layout: XzLayout,
     file: PathBuf,
+    /// What was encoded for one image need not be encoded for the next.
+    memo: Arc<Memo>,
 }
 
 impl XzSplice {
@@ -43,6 +46,7 @@ impl XzSplice {
             .map(|layout| Self {
                 layout,
                 file: file.to_owned(),
+                memo: Arc::default(),
             }))
     }
 
@@ -52,20 +56,52 @@ impl XzSplice {
     }
 }
 
+/// Id and version of what encodes: with the options, it decides the bytes of an image. The number
+/// behind `imgbuild-transcode/` changes whenever other bytes are written.
+pub const XZ_ENCODER: &str = "imgbuild-transcode/1 liblzma/5.8.4";
+
 /// How to encode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct XzOptions {
-    /// 0 to 9, as for `xz`. With 6 the result is what `xz -T0 -6` makes of the image.
+    /// 0 to 9, as for `xz`: for new data, or for all blocks that changed.
     pub preset: u32,
-    /// Blocks encoded at the same time; each takes about 200 MB with preset 6. The bytes written do
-    /// not depend on it.
+    /// Whether blocks of the base that changed keep what is still good of their compressed data. If
+    /// not, they are encoded from the start; with preset 6 the result is what `xz -T0 -6` makes of
+    /// the image.
+    pub transcode: bool,
+    /// Blocks encoded at the same time; each takes about 200 MB with preset 6, and up to 80 MB when
+    /// transcoding. The bytes written do not depend on it.
     pub threads: usize,
 }
 
-impl Default for XzOptions {
-    fn default() -> Self {
+impl XzOptions {
+    /// Small: blocks that changed are encoded as `xz -6` would.
+    pub fn best() -> Self {
         Self {
             preset: 6,
+            transcode: false,
+            ..Self::default()
+        }
+    }
+
+    /// What made an image, for its record.
+    pub fn encoder(&self) -> String {
+        match self.transcode {
+            true => format!("{XZ_ENCODER} preset {}", self.preset),
+            false => {
+                let liblzma = XZ_ENCODER.split(' ').nth(1).unwrap_or_default();
+                format!("{liblzma} preset {}", self.preset)
+            }
+        }
+    }
+}
+
+impl Default for XzOptions {
+    /// Fast: transcoding, and preset 1 for new data.
+    fn default() -> Self {
+        Self {
+            preset: 1,
+            transcode: true,
             threads: std::thread::available_parallelism().map_or(1, |n| n.get()),
         }
     }
@@ -97,7 +133,16 @@ pub fn write_xz(
         records: Vec::with_capacity(plan.pieces.len()),
     };
     writer.write(&xz_container::stream_header())?;
-    let queue = Queue::new(disk, &plan, encoder, options.threads, job);
+    let work = Work {
+        disk,
+        source: source.as_ref(),
+        encoder,
+        transcode: options.transcode,
+        memo: base.map(|base| base.memo.clone()).unwrap_or_default(),
+        block_size: plan.block_size,
+        cancel: &job.cancel,
+    };
+    let queue = Queue::new(work, &plan, options.threads);
     std::thread::scope(|scope| {
         for _ in 0..queue.threads() {
             scope.spawn(|| queue.work());
@@ -123,8 +168,8 @@ pub fn write_xz(
 enum Piece {
     /// A block of the base as it is.
     Copy(XzBlock),
-    /// A range of the disk, to be encoded.
-    Encode(Range<u64>),
+    /// A range of the disk that differs from the block of the base, if there is one.
+    Encode(Range<u64>, Option<XzBlock>),
 }
 
 /// The blocks of the output, in order.
@@ -153,7 +198,7 @@ impl Plan {
                 let range = at..at + block.uncompressed_size;
                 at = range.end;
                 pieces.push(match disk.is_dirty(range.clone()) {
-                    true => Piece::Encode(range),
+                    true => Piece::Encode(range, Some(*block)),
                     false => Piece::Copy(*block),
                 });
             }
@@ -166,7 +211,7 @@ impl Plan {
         }
         while at < disk.len() {
             let end = (at + BLOCK_SIZE).min(disk.len());
-            pieces.push(Piece::Encode(at..end));
+            pieces.push(Piece::Encode(at..end, None));
             at = end;
         }
         Ok(Self { pieces, block_size })
@@ -179,8 +224,8 @@ impl Plan {
         for piece in &self.pieces {
             sum += match piece {
                 Piece::Copy(block) => block.total_size(),
-                Piece::Encode(range) if known_zero(disk, range)? => 0,
-                Piece::Encode(range) => (range.end - range.start) / 4,
+                Piece::Encode(range, _) if known_zero(disk, range)? => 0,
+                Piece::Encode(range, _) => (range.end - range.start) / 4,
             };
         }
         Ok(sum)
@@ -216,6 +261,12 @@ impl Source {
         }
         Ok(Self { file, path })
     }
+
+    /// Reads a block.
+    fn read(&self, block: &XzBlock) -> Result<BaseBlock> {
+        BaseBlock::read(&self.file, block)
+            .context(|| format!("reading {} at byte {}", self.path.display(), block.offset))
+    }
 }
 
 /// What goes into the output, counted and hashed.
@@ -250,7 +301,7 @@ impl Writer<'_> {
                     self.copy(block, source)?;
                     (block.unpadded_size, block.uncompressed_size)
                 }
-                (Piece::Encode(range), _) => {
+                (Piece::Encode(range, _), _) => {
                     let block = queue.take(encoded)?;
                     encoded += 1;
                     self.write(&block.bytes)?;
@@ -282,15 +333,65 @@ impl Writer<'_> {
     }
 }
 
-/// Blocks being encoded by several threads and taken in order. No thread runs more than a few
-/// blocks ahead of what has been taken, which bounds the memory.
-struct Queue<'a> {
+/// Makes blocks.
+struct Work<'a> {
     disk: &'a CowDisk,
-    ranges: Vec<Range<u64>>,
+    source: Option<&'a Source>,
     encoder: Encoder,
+    transcode: bool,
+    memo: Arc<Memo>,
     block_size: u64,
+    cancel: &'a Cancel,
+}
+
+impl Work<'_> {
+    /// `None` if the block is zero.
+    fn encode(&self, range: Range<u64>, base: Option<&XzBlock>) -> Result<Option<Encoded>> {
+        let len = range.end - range.start;
+        let block_size = self.block_size.max(len);
+        if self.transcode {
+            let base = match (base, self.source) {
+                (Some(block), Some(source)) => Some(source.read(block)?),
+                _ => None,
+            };
+            let recoder = Recoder {
+                disk: self.disk,
+                encoder: self.encoder,
+                memo: &self.memo,
+                cancel: self.cancel,
+            };
+            let context = || format!("changing the block of the image at byte {}", range.start);
+            let block = recoder.recode(base, range.clone(), block_size);
+            return block.map(Some).context(context);
+        }
+        let mut data = vec![0; len as usize];
+        read_disk(self.disk, range.start, &mut data, self.cancel)?;
+        if is_zero(&data) {
+            return Ok(None);
+        }
+        self.encoder
+            .encode(&data, block_size, self.cancel)
+            .map(Some)
+    }
+
+    /// A block of zeros.
+    fn zeros(&self, len: u64) -> Result<Encoded> {
+        let block_size = self.block_size.max(len);
+        match self.transcode {
+            true => Ok(zero_block(len, block_size)),
+            false => self
+                .encoder
+                .encode(&vec![0; len as usize], block_size, self.cancel),
+        }
+    }
+}
+
+/// Blocks being made by several threads and taken in order. No thread runs more than a few blocks
+/// ahead of what has been taken, which bounds the memory.
+struct Queue<'a> {
+    work: Work<'a>,
+    ranges: Vec<(Range<u64>, Option<XzBlock>)>,
     threads: usize,
-    job: &'a Job,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -308,18 +409,15 @@ struct State {
 }
 
 impl<'a> Queue<'a> {
-    fn new(disk: &'a CowDisk, plan: &Plan, encoder: Encoder, threads: usize, job: &'a Job) -> Self {
+    fn new(work: Work<'a>, plan: &Plan, threads: usize) -> Self {
         let range = |piece: &Piece| match piece {
-            Piece::Encode(range) => Some(range.clone()),
+            Piece::Encode(range, base) => Some((range.clone(), *base)),
             Piece::Copy(_) => None,
         };
         Self {
-            disk,
+            work,
             ranges: plan.pieces.iter().filter_map(range).collect(),
-            encoder,
-            block_size: plan.block_size,
             threads: threads.max(1),
-            job,
             state: Mutex::default(),
             changed: Condvar::new(),
         }
@@ -350,7 +448,8 @@ impl<'a> Queue<'a> {
     fn work(&self) {
         let _guard = StopOnPanic(self);
         while let Some(index) = self.claim() {
-            let block = self.encode(self.ranges[index].clone());
+            let (range, base) = &self.ranges[index];
+            let block = self.encode(range.clone(), base.as_ref());
             self.lock().done.insert(index, block);
             self.changed.notify_all();
         }
@@ -371,30 +470,18 @@ impl<'a> Queue<'a> {
         }
     }
 
-    fn encode(&self, range: Range<u64>) -> Result<Arc<Encoded>> {
+    fn encode(&self, range: Range<u64>, base: Option<&XzBlock>) -> Result<Arc<Encoded>> {
         let len = range.end - range.start;
-        let known_zero = known_zero(self.disk, &range)?;
-        let mut data = vec![0; len as usize];
-        if !known_zero {
-            for (i, chunk) in data.chunks_mut(1 << 20).enumerate() {
-                self.job.cancel.check()?;
-                let at = range.start + ((i as u64) << 20);
-                self.disk
-                    .read_at(at, chunk)
-                    .context(|| format!("reading the image at byte {at}"))?;
-            }
+        if !known_zero(self.work.disk, &range)?
+            && let Some(block) = self.work.encode(range, base)?
+        {
+            return Ok(Arc::new(block));
         }
-        let zero = known_zero || is_zero(&data);
-        if zero && let Some(block) = self.lock().zeros.get(&len) {
+        if let Some(block) = self.lock().zeros.get(&len) {
             return Ok(block.clone());
         }
-        let block = self
-            .encoder
-            .encode(&data, self.block_size.max(len), &self.job.cancel)?;
-        let block = Arc::new(block);
-        if zero {
-            self.lock().zeros.insert(len, block.clone());
-        }
+        let block = Arc::new(self.work.zeros(len)?);
+        self.lock().zeros.insert(len, block.clone());
         Ok(block)
     }
 
