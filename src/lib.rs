@@ -22,7 +22,7 @@
 //! | [`ext4`] | editing and growing ext4 | disk |
 //! | [`patch`] | carries a plan out on a disk | plan, disk, fat, ext4 |
 //! | [`emit`] | raw and xz images, checksums | disk |
-//! | [`error`], [`job`], [`clock`] | what everything uses: errors with hints, progress, cancellation, the date | |
+//! | [`error`], [`job`], [`clock`], `parallel` | what everything uses: errors with hints, progress, cancellation, the date, threads | |
 
 #![forbid(unsafe_code)]
 
@@ -37,6 +37,7 @@ pub mod ext4;
 pub mod fat;
 pub mod job;
 pub mod overlay;
+mod parallel;
 pub mod patch;
 pub mod plan;
 pub mod project;

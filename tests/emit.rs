@@ -320,7 +320,7 @@ fn what_can_not_be_spliced_is_known() {
         path
     };
     assert!(!open(&save("two", &[good.clone(), good.clone()].concat())));
-    assert!(!open(&save("padded", &[good.clone(), vec![0; 8]].concat())));
+    assert!(open(&save("padded", &[good.clone(), vec![0; 8]].concat())));
     let large = packed(dir.path(), "large", &vec![0; 65 * MIB], &["-T1", "-0"]);
     assert!(XzSplice::open(&large, 65 * MIB as u64).unwrap().is_none());
 

@@ -39,7 +39,7 @@ impl XzSplice {
         let layout =
             XzLayout::read(&compressed).context(|| format!("reading {}", file.display()))?;
         Ok(layout
-            .filter(|layout| layout.uncompressed_size == base_len)
+            .filter(|layout| layout.uncompressed_size == base_len && layout.is_crc64())
             .map(|layout| Self {
                 layout,
                 file: file.to_owned(),
