@@ -114,7 +114,7 @@ pub fn write_xz(
     Ok(Emitted {
         path: output.commit()?,
         size,
-        sha256,
+        sha256: Some(sha256),
         raw_sha256: None,
     })
 }
