@@ -16,7 +16,7 @@
 //! | [`overlay`] | roles: `role.toml`, files, templates; the built-in ones | config, secrets |
 //! | [`plan`] | `Plan` and `Edit`, identity, printing | config, overlay, secrets |
 //! | [`secrets`] | where secrets come from | config |
-//! | [`source`] | Imager index, downloads, cache, decompression, archives | nothing of ours |
+//! | [`source`] | Imager index, downloads, cache, decompression, archives | disk |
 //! | [`disk`] | bases, the copy-on-write disk, partition tables, the xz container | nothing of ours |
 //! | [`fat`] | editing FAT32 | disk |
 //! | [`ext4`] | editing and growing ext4 | disk |

@@ -423,8 +423,8 @@ fn the_unpacked_image_must_be_what_the_index_says() {
     let result = lab.fetcher().base(&lite());
     assert_error(
         result,
-        ErrorKind::Refused,
-        &["unpacks to more than", "5000 bytes"],
+        ErrorKind::Verification,
+        &["wrong size", "5000", "800321"],
     );
     assert!(lab.cached("raw").is_empty());
 }

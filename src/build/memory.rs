@@ -34,19 +34,23 @@ pub(super) struct Shares {
 impl Shares {
     pub fn new(options: &BuildOptions, nodes: usize) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
-        Self::divide(options, nodes, cores)
+        Self::divide(
+            options.memory,
+            options.xz_preset,
+            options.jobs,
+            nodes,
+            cores,
+        )
     }
 
-    fn divide(options: &BuildOptions, nodes: usize, cores: usize) -> Self {
-        let encoder = match options.xz_preset {
+    fn divide(memory: u64, preset: u32, jobs: usize, nodes: usize, cores: usize) -> Self {
+        let encoder = match preset {
             0..=3 => FAST_ENCODER,
             _ => BEST_ENCODER,
         };
-        let left = options
-            .memory
-            .saturating_sub(PROGRAM + PAGES + BLOCKS + SPARE_BLOCKS);
+        let left = memory.saturating_sub(PROGRAM + PAGES + BLOCKS + SPARE_BLOCKS);
         let fit = (left / encoder).clamp(1, 1 << 10) as usize;
-        let nodes = options.jobs.min(nodes).min(fit).max(1);
+        let nodes = jobs.min(nodes).min(fit).max(1);
         Self {
             nodes,
             threads: (fit.min(cores) / nodes).max(1),
@@ -60,5 +64,24 @@ pub(super) fn image_options(memory: u64) -> XzImageOptions {
         // Who gives more memory gets more of it used.
         cache: BLOCKS.max(memory.saturating_sub(DEFAULT_MEMORY) / 2),
         ..XzImageOptions::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_memory_more_at_a_time_and_never_none() {
+        let share = |memory: u64, preset, jobs, nodes, cores| {
+            let shares = Shares::divide(memory << 20, preset, jobs, nodes, cores);
+            (shares.nodes, shares.threads)
+        };
+        assert_eq!(share(400, 1, 2, 4, 2), (2, 1));
+        assert_eq!(share(400, 1, 50, 50, 2), (3, 1));
+        assert_eq!(share(400, 1, 8, 1, 8), (1, 3));
+        assert_eq!(share(400, 6, 8, 8, 8), (1, 1));
+        assert_eq!(share(4000, 6, 4, 8, 8), (4, 2));
+        assert_eq!(share(0, 1, 0, 0, 1), (1, 1));
     }
 }
