@@ -221,12 +221,14 @@ impl Fetcher {
                 let known = self.record(&source).map(|record| record.sha256);
                 return Ok(source.image(None, known));
             }
+        }
+        let (raw, sha256) = self.decompressed(&source, format)?;
+        if format == Format::Xz {
             self.job.progress.note(&format!(
-                "{} is not packed in blocks as `xz -T0` makes them, so it is unpacked into the cache first",
+                "{} is not packed in blocks as `xz -T0` makes them: it had to be unpacked into the cache",
                 source.description
             ));
         }
-        let (raw, sha256) = self.decompressed(&source, format)?;
         Ok(source.image(Some(raw), Some(sha256)))
     }
 
