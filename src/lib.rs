@@ -16,13 +16,13 @@
 //! | [`overlay`] | roles: `role.toml`, files, templates; the built-in ones | config, secrets |
 //! | [`plan`] | `Plan` and `Edit`, identity, printing | config, overlay, secrets |
 //! | [`secrets`] | where secrets come from | config |
-//! | [`source`] | Imager index, downloads, cache, decompression, archives | nothing of ours |
+//! | [`source`] | Imager index, downloads, cache, decompression, archives | disk |
 //! | [`disk`] | bases, the copy-on-write disk, partition tables, the xz container | nothing of ours |
 //! | [`fat`] | editing FAT32 | disk |
 //! | [`ext4`] | editing and growing ext4 | disk |
 //! | [`patch`] | carries a plan out on a disk | plan, disk, fat, ext4 |
 //! | [`emit`] | raw and xz images, checksums | disk |
-//! | [`error`], [`job`], [`clock`] | what everything uses: errors with hints, progress, cancellation, the date | |
+//! | [`error`], [`job`], [`clock`], `parallel` | what everything uses: errors with hints, progress, cancellation, the date, threads | |
 
 #![forbid(unsafe_code)]
 
@@ -38,6 +38,7 @@ pub mod fat;
 pub mod job;
 pub mod lzma;
 pub mod overlay;
+mod parallel;
 pub mod patch;
 pub mod plan;
 pub mod project;

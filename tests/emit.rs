@@ -123,8 +123,8 @@ fn img_is_the_disk_with_holes() {
         let written = std::fs::read(&path).unwrap();
         assert!(written == content(&disk));
         assert_eq!(emitted.size, disk.len());
-        assert_eq!(emitted.sha256, sha256sum(&path));
-        assert_eq!(emitted.raw_sha256.as_ref(), Some(&emitted.sha256));
+        assert_eq!(emitted.sha256, Some(sha256sum(&path)));
+        assert_eq!(emitted.raw_sha256, emitted.sha256);
         if len > MIB {
             let allocated = std::fs::metadata(&path).unwrap().blocks() * 512;
             assert!(allocated < 500_000, "{allocated}");
@@ -149,7 +149,7 @@ fn holes_of_a_sparse_base_are_kept_and_not_read() {
     let path = dir.path().join("out.img");
     let emitted = write_img(&disk, &path, &Job::silent(), "test").unwrap();
     assert!(std::fs::read(&path).unwrap() == content(&disk));
-    assert_eq!(emitted.sha256, sha256sum(&path));
+    assert_eq!(emitted.sha256, Some(sha256sum(&path)));
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn xz_without_a_base_is_what_xz_makes() {
     let disk = disk_of(image(30 * MIB + 1234));
     let path = dir.path().join("out.img.xz");
     let emitted = write_xz(&disk, None, &path, options(2), &Job::silent(), "test").unwrap();
-    assert_eq!(emitted.sha256, sha256sum(&path));
+    assert_eq!(emitted.sha256, Some(sha256sum(&path)));
     assert_eq!(emitted.size, std::fs::metadata(&path).unwrap().len());
     let name = path.to_str().unwrap();
     ok("xz", &["-t", name]);
@@ -326,7 +326,7 @@ fn what_can_not_be_spliced_is_known() {
         path
     };
     assert!(!open(&save("two", &[good.clone(), good.clone()].concat())));
-    assert!(!open(&save("padded", &[good.clone(), vec![0; 8]].concat())));
+    assert!(open(&save("padded", &[good.clone(), vec![0; 8]].concat())));
     let large = packed(dir.path(), "large", &vec![0; 65 * MIB], &["-T1", "-0"]);
     assert!(XzSplice::open(&large, 65 * MIB as u64).unwrap().is_none());
 

@@ -312,9 +312,10 @@ fn assert_error<T: std::fmt::Debug>(result: Result<T>, kind: ErrorKind, parts: &
 
 #[track_caller]
 fn assert_is_image(base: &BaseImage) {
-    let raw = fs::read(&base.raw).unwrap();
-    assert!(raw == image(), "{} is not the image", base.raw.display());
-    assert_eq!(base.raw_sha256, sha256(&image()));
+    let path = base.raw.as_ref().unwrap();
+    let raw = fs::read(path).unwrap();
+    assert!(raw == image(), "{} is not the image", path.display());
+    assert_eq!(base.raw_sha256, Some(sha256(&image())));
 }
 
 // The index
@@ -422,8 +423,8 @@ fn the_unpacked_image_must_be_what_the_index_says() {
     let result = lab.fetcher().base(&lite());
     assert_error(
         result,
-        ErrorKind::Refused,
-        &["unpacks to more than", "5000 bytes"],
+        ErrorKind::Verification,
+        &["wrong size", "5000", "800321"],
     );
     assert!(lab.cached("raw").is_empty());
 }
@@ -882,11 +883,63 @@ fn an_xz_of_many_blocks_is_unpacked() {
 }
 
 #[test]
+fn an_xz_that_has_blocks_stays_packed_until_it_is_asked_for() {
+    let lab = Lab::new();
+    lab.serve_releases();
+    let found = lab.fetcher().find(&lite()).unwrap();
+    assert_eq!(
+        (found.raw.as_ref(), found.raw_sha256.as_ref()),
+        (None, None)
+    );
+    assert_eq!(found.source_sha256, sha256(&image_xz()));
+    assert!(lab.cached("raw").is_empty());
+    assert_eq!(lab.begun("unpacking"), 0);
+    let unpacked = lab.fetcher().unpack(found).unwrap();
+    assert_is_image(&unpacked);
+    // From then on the copy is used, and when it is removed its digest is still known.
+    assert_is_image(&lab.fetcher().find(&lite()).unwrap());
+    fs::remove_file(unpacked.raw.unwrap()).unwrap();
+    let found = lab.fetcher().find(&lite()).unwrap();
+    assert_eq!(found.raw, None);
+    assert_eq!(found.raw_sha256, Some(sha256(&image())));
+    assert_eq!(lab.begun("unpacking"), 1);
+    // Other ways of packing have to be unpacked.
+    for packed in [gz(&image()), zst(&image()), zip(&[("a.img", &image())])] {
+        let path = lab.file("a.packed", &packed);
+        assert_is_image(&lab.fetcher().find(&BaseRequest::Path(path)).unwrap());
+    }
+    assert!(!lab.was_noted("blocks"));
+    let path = lab.file("large.xz", &xz(&vec![0; 65 << 20]));
+    let found = lab.fetcher().find(&BaseRequest::Path(path)).unwrap();
+    assert_eq!(fs::metadata(found.raw.unwrap()).unwrap().len(), 65 << 20);
+    assert!(lab.was_noted("large.xz is not packed in blocks"));
+}
+
+#[test]
+fn a_packed_image_of_the_wrong_size_is_found_without_unpacking() {
+    let lab = Lab::new();
+    lab.serve_releases();
+    lab.change_entry(|entry| entry["extract_size"] = json!(image().len() + 512));
+    let found = lab.fetcher().find(&lite());
+    assert_error(found, ErrorKind::Verification, &["wrong size"]);
+    lab.change_entry(|entry| entry["extract_sha256"] = json!(sha256(b"something else")));
+    let found = lab.fetcher().find(&lite()).unwrap();
+    let unpacked = lab.fetcher().unpack(found);
+    assert_error(unpacked, ErrorKind::Verification, &["wrong sha256"]);
+    let mut options = lab.options();
+    options.max_image_bytes = 1 << 19;
+    let path = lab.file("a.img.xz", &image_xz());
+    let found = lab.fetcher_with(options).find(&BaseRequest::Path(path));
+    assert_error(found, ErrorKind::Refused, &["a.img.xz", "512.0 KiB"]);
+    assert_eq!(lab.begun("unpacking"), 1);
+}
+
+#[test]
 fn a_raw_image_is_used_where_it_is() {
     let lab = Lab::new();
     let path = lab.file("a.img", &image());
     let base = lab.at_path(&path).unwrap();
-    assert_eq!(base.raw, path);
+    assert_eq!(base.raw, Some(path));
     assert_eq!(base.compressed, None);
     assert_is_image(&base);
     assert!(lab.cached("raw").is_empty());
@@ -905,7 +958,7 @@ fn a_local_file_is_hashed_and_unpacked_again_only_when_it_changed() {
     assert_eq!((lab.begun("checking"), lab.begun("unpacking")), (1, 1));
     fs::write(&path, xz(b"another image")).unwrap();
     let base = lab.at_path(&path).unwrap();
-    assert_eq!(fs::read(base.raw).unwrap(), b"another image");
+    assert_eq!(fs::read(base.raw.unwrap()).unwrap(), b"another image");
     assert_eq!((lab.begun("checking"), lab.begun("unpacking")), (2, 2));
 }
 
@@ -918,14 +971,14 @@ fn zeros_become_holes() {
     image.resize(8 << 20, 0);
     let path = lab.file("a.img.zst", &zst(&image));
     let base = lab.at_path(&path).unwrap();
-    let metadata = fs::metadata(&base.raw).unwrap();
+    let metadata = fs::metadata(base.raw.unwrap()).unwrap();
     assert_eq!(metadata.len(), 8 << 20);
     assert!(
         metadata.blocks() * 512 < 2 << 20,
         "{} blocks",
         metadata.blocks()
     );
-    assert_eq!(base.raw_sha256, sha256(&image));
+    assert_eq!(base.raw_sha256, Some(sha256(&image)));
 }
 
 #[test]

@@ -1,6 +1,15 @@
 //! From plans to image files: fetches what the plans name, patches one copy-on-write disk a node
 //! over a shared base, and writes the outputs.
+//!
+//! An `.img.xz` base is read where it lies, block by block, and is not unpacked: to change a node and
+//! pack it again takes only the blocks that the metadata and the edits are in. A raw copy in the cache
+//! is used when it is there. It is made only when it pays at once: when several nodes need the whole
+//! raw image (as `.img`, or for its digest), which is then decoded once, or when the file system can
+//! clone it into the output, which then costs neither time nor space. A single `.img` is decoded
+//! straight to its place. The copy takes 2 to 3 GB, can be removed at any time, and saves the next
+//! build of an `.img` about half a minute.
 
+mod memory;
 mod payloads;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -8,14 +17,17 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use crate::config::Node;
-use crate::disk::{CowDisk, RawFile, ReadAt};
-use crate::emit::{self, Emitted, Format, XzOptions, XzSplice};
+use crate::disk::{CowDisk, PageMemory, RawFile, ReadAt, XzImage};
+use crate::emit::{self, Emitted, Format, ImgOptions, XzOptions, XzSplice};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::job::Job;
 use crate::patch::{self, PatchOptions, Patched, Payloads};
 use crate::plan::Plan;
 use crate::project::Project;
 use crate::source::{BaseImage, BaseRequest, FetchOptions, Fetcher};
+
+pub use memory::DEFAULT_MEMORY;
+use memory::Shares;
 
 /// Name of the checksum file in the output folder, in the format of sha256sum(1).
 const CHECKSUMS: &str = "SHA256SUMS";
@@ -28,12 +40,47 @@ pub struct BuildOptions {
     /// A base in the place of the profiles' own.
     pub base: Option<BaseRequest>,
     pub fetch: FetchOptions,
-    /// How `.img.xz` images are encoded.
+    /// How `.img.xz` images are encoded; how many threads do it is decided here.
     pub xz: XzOptions,
-    /// Nodes built at the same time.
+    /// Nodes built at the same time, as far as the memory allows.
     pub jobs: usize,
+    /// Bytes of memory to stay below, about, whatever the number of nodes.
+    pub memory: u64,
+    pub digests: Digests,
     /// Unix time (seconds) of everything written; `None`: the base's own.
     pub time: Option<i64>,
+}
+
+/// Which SHA-256 are computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Digests {
+    /// Those that cost no further pass over an image: not those of raw images.
+    Free,
+    /// Those of all files that are written.
+    #[default]
+    Files,
+    /// Those of the raw image in packed files, too.
+    Raw,
+}
+
+/// What was built.
+#[derive(Debug, Clone)]
+pub struct Built {
+    /// In the order of the nodes.
+    pub nodes: Vec<NodeImages>,
+    /// The checksum file, if there is anything in it.
+    pub checksums: Option<PathBuf>,
+    /// Each base once.
+    pub bases: Vec<BaseUse>,
+}
+
+/// How a base was used.
+#[derive(Debug, Clone)]
+pub struct BaseUse {
+    /// What it is, for people.
+    pub description: String,
+    /// Of a base that was read packed: how many of its blocks were decoded, and how many it has.
+    pub decoded: Option<(usize, usize)>,
 }
 
 /// What was made of one node.
@@ -47,17 +94,51 @@ pub struct NodeImages {
 /// A base that nodes are built from.
 struct Base {
     disk: Arc<dyn ReadAt>,
+    /// The same, if it is read packed.
+    packed: Option<Arc<XzImage>>,
     splice: Option<XzSplice>,
     image: BaseImage,
 }
 
-/// Builds `nodes`. Returns them in their order, and the path of the checksum file.
+impl Base {
+    fn open(image: BaseImage, options: &BuildOptions) -> Result<Self> {
+        let (disk, packed): (Arc<dyn ReadAt>, _) = match &image.raw {
+            Some(raw) => (Arc::new(RawFile::open(raw)?), None),
+            None => {
+                let packed = Arc::new(open_packed(&image, options)?);
+                (packed.clone(), Some(packed))
+            }
+        };
+        let splice = match &image.compressed {
+            Some(file) if options.formats.contains(&Format::ImgXz) => {
+                XzSplice::open(file, disk.len())?
+            }
+            _ => None,
+        };
+        Ok(Self {
+            disk,
+            packed,
+            splice,
+            image,
+        })
+    }
+
+    fn usage(&self) -> BaseUse {
+        let blocks = |image: &Arc<XzImage>| (image.decoded(), image.layout().blocks.len());
+        BaseUse {
+            description: self.image.description.clone(),
+            decoded: self.packed.as_ref().map(blocks),
+        }
+    }
+}
+
+/// Builds `nodes`.
 pub fn build(
     project: &Project,
     nodes: &[&Node],
     options: &BuildOptions,
     job: &Job,
-) -> Result<(Vec<NodeImages>, PathBuf)> {
+) -> Result<Built> {
     let plans: Vec<Plan> = nodes
         .iter()
         .map(|node| project.plan(node, false))
@@ -68,19 +149,26 @@ pub fn build(
     let payloads = payloads::load(&plans, &fetcher)?;
     let work: Vec<Work<'_>> = plans
         .iter()
-        .zip(bases)
+        .zip(&bases)
         .map(|(plan, base)| Work { plan, base })
         .collect();
     let (done, failed) = build_all(work, &payloads, options, job);
     // Also when a node failed: the images that were replaced must not stand beside their old digests.
-    let sums = match done.is_empty() {
-        true => options.out.join(CHECKSUMS),
-        false => write_checksums(&options.out, &done)?,
-    };
-    match failed {
-        None => Ok((done, sums)),
-        Some(error) => Err(error),
+    let checksums = write_checksums(&options.out, &done)?;
+    if let Some(error) = failed {
+        return Err(error);
     }
+    let mut distinct: Vec<&Arc<Base>> = Vec::new();
+    for base in &bases {
+        if !distinct.iter().any(|known| Arc::ptr_eq(known, base)) {
+            distinct.push(base);
+        }
+    }
+    Ok(Built {
+        nodes: done,
+        checksums,
+        bases: distinct.into_iter().map(|base| base.usage()).collect(),
+    })
 }
 
 /// The base of every node; nodes with the same request share one.
@@ -90,15 +178,19 @@ fn open_bases(
     options: &BuildOptions,
     fetcher: &Fetcher,
 ) -> Result<Vec<Arc<Base>>> {
+    let requests: Vec<BaseRequest> = nodes
+        .iter()
+        .map(|node| base_request(project, node, options))
+        .collect();
     let mut opened: BTreeMap<String, Arc<Base>> = BTreeMap::new();
     let mut bases = Vec::new();
-    for node in nodes {
-        let request = base_request(project, node, options);
+    for request in &requests {
         let key = format!("{request:?}");
         let base = match opened.get(&key) {
             Some(base) => base.clone(),
             None => {
-                let base = Arc::new(open_base(&request, options, fetcher)?);
+                let sharing = requests.iter().filter(|other| *other == request).count();
+                let base = Arc::new(open_base(request, sharing, options, fetcher)?);
                 opened.insert(key, base.clone());
                 base
             }
@@ -121,48 +213,87 @@ fn base_request(project: &Project, node: &Node, options: &BuildOptions) -> BaseR
     }
 }
 
-fn open_base(request: &BaseRequest, options: &BuildOptions, fetcher: &Fetcher) -> Result<Base> {
-    let image = fetcher.base(request)?;
-    let raw = RawFile::open(&image.raw)?;
-    let splice = match &image.compressed {
-        Some(file) if options.formats.contains(&Format::ImgXz) => XzSplice::open(file, raw.len())?,
-        _ => None,
-    };
-    Ok(Base {
-        disk: Arc::new(raw),
-        splice,
-        image,
+/// Opens the base that `sharing` nodes are built from.
+fn open_base(
+    request: &BaseRequest,
+    sharing: usize,
+    options: &BuildOptions,
+    fetcher: &Fetcher,
+) -> Result<Base> {
+    let base = Base::open(fetcher.find(request)?, options)?;
+    let pays = sharing > 1 || clones(options, &fetcher.raw_folder());
+    if base.packed.is_some() && pays && reads_all(options, base.splice.is_some()) {
+        return Base::open(fetcher.unpack(base.image)?, options);
+    }
+    Ok(base)
+}
+
+fn open_packed(image: &BaseImage, options: &BuildOptions) -> Result<XzImage> {
+    let file = image.compressed.as_deref().unwrap_or(Path::new(""));
+    XzImage::open(file, memory::image_options(options.memory))?.ok_or_else(|| {
+        Error::failed(format!("{} changed while it was used", file.display()))
+            .with_hint("wait until whatever writes to it is done")
     })
+}
+
+/// Whether building a node takes all of the raw base, not only the blocks with changes.
+fn reads_all(options: &BuildOptions, spliced: bool) -> bool {
+    options.digests == Digests::Raw
+        || options
+            .formats
+            .iter()
+            .any(|format| *format != Format::ImgXz || !spliced)
+}
+
+/// Whether raw images can be made by cloning what is in the folder `raw`.
+fn clones(options: &BuildOptions, raw: &Path) -> bool {
+    options.formats.contains(&Format::Img) && emit::can_clone(raw, &options.out)
 }
 
 struct Work<'a> {
     plan: &'a Plan,
-    base: Arc<Base>,
+    base: &'a Base,
 }
 
-/// Builds with `jobs` threads. The first failure stops the others.
+/// What all nodes of a build have in common.
+struct Common<'a> {
+    payloads: &'a Payloads,
+    options: &'a BuildOptions,
+    shares: Shares,
+    /// For the pages of all nodes.
+    pages: Arc<PageMemory>,
+    job: Job,
+}
+
+/// Builds several nodes at a time. The first failure stops the others.
 fn build_all(
     work: Vec<Work<'_>>,
     payloads: &Payloads,
     options: &BuildOptions,
     job: &Job,
 ) -> (Vec<NodeImages>, Option<Error>) {
-    let threads = options.jobs.clamp(1, work.len().max(1));
     let count = work.len();
     let queue: Mutex<VecDeque<(usize, Work<'_>)>> =
         Mutex::new(work.into_iter().enumerate().collect());
     let results: Mutex<Vec<(usize, Result<NodeImages>)>> = Mutex::new(Vec::with_capacity(count));
     // A failure must stop the other nodes, but must not look like the user's Ctrl-C to the caller.
     let stop = job.cancel.child();
-    let job = Job {
-        progress: job.progress.clone(),
-        cancel: stop.clone(),
+    let shares = Shares::new(options, count);
+    let common = Common {
+        payloads,
+        options,
+        pages: Arc::new(PageMemory::new(memory::PAGES, &options.out)),
+        shares,
+        job: Job {
+            progress: job.progress.clone(),
+            cancel: stop.clone(),
+        },
     };
     std::thread::scope(|scope| {
-        for _ in 0..threads {
+        for _ in 0..shares.nodes {
             scope.spawn(|| {
                 while let Some((index, work)) = take(&queue) {
-                    let result = build_node(&work, payloads, options, &job).context(|| {
+                    let result = build_node(&work, &common).context(|| {
                         format!(
                             "building {} (profile {})",
                             work.plan.hostname, work.plan.profile
@@ -206,37 +337,27 @@ fn in_order(results: Vec<Result<NodeImages>>) -> (Vec<NodeImages>, Option<Error>
     (done, first)
 }
 
-fn build_node(
-    work: &Work<'_>,
-    payloads: &Payloads,
-    options: &BuildOptions,
-    job: &Job,
-) -> Result<NodeImages> {
-    let plan = work.plan;
+fn build_node(work: &Work<'_>, common: &Common<'_>) -> Result<NodeImages> {
+    let (plan, job) = (work.plan, &common.job);
     job.cancel.check()?;
-    let disk = Arc::new(CowDisk::new(work.base.disk.clone()));
+    let base = work.base.disk.clone();
+    let disk = Arc::new(CowDisk::with_memory(base, common.pages.clone()));
     let patched = patch::apply(
         plan,
         &disk,
         &PatchOptions {
-            payloads,
-            time: options.time,
+            payloads: common.payloads,
+            time: common.options.time,
             cancel: &job.cancel,
         },
     )
     .context(|| format!("patching {}", work.base.image.description))?;
     let mut images = Vec::new();
-    for format in &options.formats {
-        let name = format!("{}.{}", plan.hostname, format.extension());
-        let path = options.out.join(&name);
-        let emitted = match format {
-            Format::Img => emit::write_img(&disk, &path, job, &name)?,
-            Format::ImgXz => {
-                let splice = work.base.splice.as_ref();
-                emit::write_xz(&disk, splice, &path, options.xz, job, &name)?
-            }
-        };
-        images.push(emitted);
+    for format in &common.options.formats {
+        images.push(emit_one(*format, work, &disk, common)?);
+    }
+    if common.options.digests == Digests::Raw {
+        add_raw_digest(&mut images, &plan.hostname, &disk, common)?;
     }
     Ok(NodeImages {
         hostname: plan.hostname.clone(),
@@ -245,18 +366,62 @@ fn build_node(
     })
 }
 
+fn emit_one(
+    format: Format,
+    work: &Work<'_>,
+    disk: &CowDisk,
+    common: &Common<'_>,
+) -> Result<Emitted> {
+    let name = format!("{}.{}", work.plan.hostname, format.extension());
+    let path = common.options.out.join(&name);
+    let (threads, job) = (common.shares.threads, &common.job);
+    match format {
+        Format::Img => {
+            let digest = common.options.digests != Digests::Free;
+            emit::write_img_with(disk, &path, ImgOptions { digest, threads }, job, &name)
+        }
+        Format::ImgXz => {
+            let xz = XzOptions {
+                threads,
+                ..common.options.xz
+            };
+            emit::write_xz(disk, work.base.splice.as_ref(), &path, xz, job, &name)
+        }
+    }
+}
+
+/// Every image of a node holds the same raw image, so its digest is taken once.
+fn add_raw_digest(
+    images: &mut [Emitted],
+    hostname: &str,
+    disk: &CowDisk,
+    common: &Common<'_>,
+) -> Result<()> {
+    let known = images.iter().find_map(|image| image.raw_sha256.clone());
+    let digest = match known {
+        Some(digest) => digest,
+        None => {
+            let label = format!("{hostname}: digest of the raw image");
+            emit::raw_digest(disk, common.shares.threads, &common.job, &label)?
+        }
+    };
+    for image in images {
+        image.raw_sha256 = Some(digest.clone());
+    }
+    Ok(())
+}
+
 /// Writes SHA256SUMS beside the images. Lines of images that were built earlier and are still there
-/// are kept.
-fn write_checksums(out: &Path, results: &[NodeImages]) -> Result<PathBuf> {
+/// are kept. `None`: there is nothing to write in it.
+fn write_checksums(out: &Path, results: &[NodeImages]) -> Result<Option<PathBuf>> {
     let path = out.join(CHECKSUMS);
     let mut sums: BTreeMap<String, String> = BTreeMap::new();
-    if let Ok(text) = std::fs::read_to_string(&path) {
-        for line in text.lines() {
-            if let Some((digest, name)) = line.split_once("  ")
-                && out.join(name).is_file()
-            {
-                sums.insert(name.to_owned(), digest.to_owned());
-            }
+    let before = std::fs::read_to_string(&path);
+    for line in before.as_deref().unwrap_or_default().lines() {
+        if let Some((digest, name)) = line.split_once("  ")
+            && out.join(name).is_file()
+        {
+            sums.insert(name.to_owned(), digest.to_owned());
         }
     }
     for image in results.iter().flat_map(|r| &r.images) {
@@ -264,9 +429,23 @@ fn write_checksums(out: &Path, results: &[NodeImages]) -> Result<PathBuf> {
             .path
             .file_name()
             .ok_or_else(|| Error::failed(format!("{} has no file name", image.path.display())))?;
-        sums.insert(name.to_string_lossy().into_owned(), image.sha256.clone());
+        let name = name.to_string_lossy().into_owned();
+        match &image.sha256 {
+            Some(digest) => sums.insert(name, digest.clone()),
+            None => sums.remove(&name),
+        };
+    }
+    if results.is_empty() {
+        return Ok(None);
+    }
+    if sums.is_empty() {
+        // Its lines would be those of images that were replaced.
+        let removed = before.map_or(Ok(()), |_| std::fs::remove_file(&path));
+        return removed
+            .context(|| format!("removing {}", path.display()))
+            .map(|()| None);
     }
     let entries: Vec<(String, String)> = sums.into_iter().map(|(name, sum)| (sum, name)).collect();
     emit::write_checksums(&path, &entries)?;
-    Ok(path)
+    Ok(Some(path))
 }

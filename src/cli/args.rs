@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::build::DEFAULT_MEMORY;
 use crate::emit::Format;
 
 /// Turns Raspberry Pi OS into ready-to-flash images for the nodes of a home cluster.
@@ -76,9 +77,15 @@ pub struct BuildArgs {
     /// How hard to compress what changed in an img.xz
     #[arg(long, value_enum, default_value_t = Compress::Fast)]
     pub compress: Compress,
-    /// Nodes built at the same time [default: one per processor]
+    /// Which SHA-256 to compute
+    #[arg(long, value_enum, value_name = "WHICH", default_value_t = Checksums::Files)]
+    pub checksums: Checksums,
+    /// Nodes built at the same time, as far as --memory allows [default: one per processor]
     #[arg(short, long, value_name = "N")]
     pub jobs: Option<usize>,
+    /// MiB of memory to stay below, about, whatever the number of nodes; more memory, more at a time
+    #[arg(long, value_name = "MIB", default_value_t = DEFAULT_MEMORY >> 20)]
+    pub memory: u64,
     /// Use only what is in the cache, never the network
     #[arg(long)]
     pub offline: bool,
@@ -93,6 +100,18 @@ pub enum Compress {
     Fast,
     /// Small, as Raspberry Pi OS itself: xz preset 6 for every block that changed
     Best,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Checksums {
+    /// None that takes a pass over a raw image of its own: an img is then a copy or clone of the
+    /// base with its changes, in no time, and not in SHA256SUMS
+    None,
+    /// Of every file that is written, in SHA256SUMS
+    Files,
+    /// Of the raw image in an img.xz, too, as the manifests of Raspberry Pi Imager have it: all of
+    /// the base has to be unpacked for that
+    All,
 }
 
 #[derive(Debug, Args)]

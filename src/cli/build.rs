@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::args::{BuildArgs, Compress};
-use crate::build::{BuildOptions, NodeImages, build};
+use super::args::{BuildArgs, Checksums, Compress};
+use crate::build::{BaseUse, BuildOptions, Digests, NodeImages, build};
 use crate::clock::source_date_epoch;
 use crate::emit::{Format, XzOptions};
 use crate::error::{Error, Result};
@@ -32,19 +32,30 @@ pub fn run(args: &BuildArgs, job: &Job) -> Result<()> {
         job.progress
             .note(&format!("xz encoder: {}", options.xz.encoder()));
     }
-    let (made, sums) = build(&project, &nodes, &options, job)?;
-    for node in &made {
+    let built = build(&project, &nodes, &options, job)?;
+    for base in built.bases.iter().filter(|_| args.verbose) {
+        job.progress.note(&describe_base(base));
+    }
+    for node in &built.nodes {
         if args.verbose {
             job.progress.note(&describe(node));
         }
         if node.patched.grown > 0 {
             job.progress.note(&card_needed(node));
         }
+        if let (Checksums::All, Some(image)) = (args.checksums, node.images.first()) {
+            let digest = image.raw_sha256.as_deref().unwrap_or_default();
+            let name = &node.hostname;
+            job.progress
+                .note(&format!("{name}: sha256 of the raw image: {digest}"));
+        }
         for image in &node.images {
             println!("{}", image.path.display());
         }
     }
-    println!("{}", sums.display());
+    if let Some(sums) = built.checksums {
+        println!("{}", sums.display());
+    }
     Ok(())
 }
 
@@ -65,6 +76,12 @@ fn options(args: &BuildArgs) -> Result<BuildOptions> {
         jobs: args
             .jobs
             .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get())),
+        memory: args.memory.saturating_mul(1 << 20),
+        digests: match args.checksums {
+            Checksums::None => Digests::Free,
+            Checksums::Files => Digests::Files,
+            Checksums::All => Digests::Raw,
+        },
         time: source_date_epoch()?,
     })
 }
@@ -75,6 +92,14 @@ fn base_request(image: &str, args: &BuildArgs) -> BaseRequest {
     match path.is_file() {
         true => BaseRequest::Path(path.to_owned()),
         false => BaseRequest::from_setting(image, args.base_sha256.clone()),
+    }
+}
+
+fn describe_base(base: &BaseUse) -> String {
+    let name = &base.description;
+    match base.decoded {
+        Some((decoded, blocks)) => format!("{name}: decoded {decoded} of {blocks} blocks"),
+        None => format!("{name}: read from a raw image"),
     }
 }
 

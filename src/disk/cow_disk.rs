@@ -1,16 +1,97 @@
 //! The copy-on-write disk: a base that is never touched, and the pages that differ from it.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fs::File;
 use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 
 use super::{ReadAt, check_bounds};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, ResultExt};
 
 /// Bytes of a copy-on-write page.
 pub const PAGE_SIZE: u64 = 4096;
 
-type Page = Box<[u8; PAGE_SIZE as usize]>;
+type PageBytes = [u8; PAGE_SIZE as usize];
+
+/// Memory that several disks share for their pages. What does not fit goes to a file without a name,
+/// one a disk.
+#[derive(Debug)]
+pub struct PageMemory {
+    /// In pages, as `used`.
+    limit: u64,
+    used: AtomicU64,
+    folder: PathBuf,
+}
+
+impl PageMemory {
+    /// `limit` bytes of memory; the files are made in `folder`.
+    pub fn new(limit: u64, folder: &Path) -> Self {
+        Self {
+            limit: limit / PAGE_SIZE,
+            used: AtomicU64::new(0),
+            folder: folder.to_owned(),
+        }
+    }
+
+    /// Whether there is memory for one more page, which then is the caller's.
+    fn take(&self) -> bool {
+        let more = |used| (used < self.limit).then_some(used + 1);
+        self.used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
+            .is_ok()
+    }
+
+    fn give_back(&self, pages: u64) {
+        self.used.fetch_sub(pages, Ordering::Relaxed);
+    }
+}
+
+enum Page {
+    Here(Box<PageBytes>),
+    /// In the file, at this multiple of the page size.
+    InFile(u64),
+}
+
+/// Pages that did not fit into the memory.
+struct PageFile {
+    file: File,
+    pages: u64,
+}
+
+impl PageFile {
+    fn create(folder: &Path) -> Result<Self> {
+        let file = tempfile::tempfile_in(folder)
+            .context(|| format!("making a temporary file in {}", folder.display()))?;
+        Ok(Self { file, pages: 0 })
+    }
+
+    fn write(&self, slot: u64, within: usize, bytes: &[u8]) -> Result<()> {
+        self.file
+            .write_all_at(bytes, slot * PAGE_SIZE + within as u64)
+            .map_err(|error| {
+                Error::failed("keeping changed parts of the image in a temporary file")
+                    .with_source(error)
+                    .with_hint("free some space in the output folder, or choose another one")
+            })
+    }
+
+    fn append(&mut self, page: &PageBytes) -> Result<Page> {
+        let slot = self.pages;
+        self.write(slot, 0, page)?;
+        self.pages += 1;
+        Ok(Page::InFile(slot))
+    }
+
+    fn read(&self, slot: u64, within: usize, out: &mut [u8]) -> Result<()> {
+        self.file
+            .read_exact_at(out, slot * PAGE_SIZE + within as u64)
+            .context(|| "reading changed parts of the image back".into())
+    }
+}
 
 /// A base image plus dirty pages plus a length. What is dirty at the end is what a node adds.
 ///
@@ -18,23 +99,67 @@ type Page = Box<[u8; PAGE_SIZE as usize]>;
 /// zeros, so growing costs nothing.
 pub struct CowDisk {
     base: Arc<dyn ReadAt>,
+    memory: Option<Arc<PageMemory>>,
     state: RwLock<State>,
 }
 
 struct State {
     len: u64,
     pages: BTreeMap<u64, Page>,
+    file: Option<PageFile>,
+    /// Whether all pages are known to differ from the base.
+    settled: bool,
+}
+
+impl State {
+    /// Reads a part of a page.
+    fn read_page(&self, page: &Page, within: usize, out: &mut [u8]) -> Result<()> {
+        match (page, &self.file) {
+            (Page::Here(bytes), _) => {
+                out.copy_from_slice(&bytes[within..within + out.len()]);
+                Ok(())
+            }
+            (Page::InFile(slot), Some(file)) => file.read(*slot, within, out),
+            (Page::InFile(_), None) => Err(Error::failed("a page is in a file that is not there")),
+        }
+    }
+
+    /// Finds a place for a page that was not there.
+    fn place(&mut self, bytes: Box<PageBytes>, memory: Option<&PageMemory>) -> Result<Page> {
+        let Some(memory) = memory.filter(|memory| !memory.take()) else {
+            return Ok(Page::Here(bytes));
+        };
+        let mut file = match self.file.take() {
+            Some(file) => file,
+            None => PageFile::create(&memory.folder)?,
+        };
+        let page = file.append(&bytes);
+        self.file = Some(file);
+        page
+    }
 }
 
 impl CowDisk {
-    /// A disk that reads as `base` does.
+    /// A disk that reads as `base` does. Its pages are held in memory, whatever they take.
     pub fn new(base: Arc<dyn ReadAt>) -> Self {
+        Self::build(base, None)
+    }
+
+    /// A disk that reads as `base` does, and shares `memory` with others.
+    pub fn with_memory(base: Arc<dyn ReadAt>, memory: Arc<PageMemory>) -> Self {
+        Self::build(base, Some(memory))
+    }
+
+    fn build(base: Arc<dyn ReadAt>, memory: Option<Arc<PageMemory>>) -> Self {
         let len = base.len();
         Self {
             base,
+            memory,
             state: RwLock::new(State {
                 len,
                 pages: BTreeMap::new(),
+                file: None,
+                settled: true,
             }),
         }
     }
@@ -61,23 +186,25 @@ impl CowDisk {
     pub fn write_at(&self, offset: u64, data: &[u8]) -> Result<()> {
         let mut state = self.write_state();
         check_bounds(offset, data.len(), state.len)?;
+        let state = &mut *state;
+        state.settled = false;
         let mut done = 0;
         while done < data.len() {
             let at = offset + done as u64;
             let (index, within) = (at / PAGE_SIZE, (at % PAGE_SIZE) as usize);
             let n = (PAGE_SIZE as usize - within).min(data.len() - done);
             let chunk = &data[done..done + n];
-            match state.pages.entry(index) {
-                std::collections::btree_map::Entry::Occupied(mut page) => {
-                    page.get_mut()[within..within + n].copy_from_slice(chunk);
-                }
-                std::collections::btree_map::Entry::Vacant(slot) => {
+            match (state.pages.get_mut(&index), &state.file) {
+                (Some(Page::Here(page)), _) => page[within..within + n].copy_from_slice(chunk),
+                (Some(Page::InFile(slot)), Some(file)) => file.write(*slot, within, chunk)?,
+                _ => {
                     let mut page = Box::new([0; PAGE_SIZE as usize]);
                     if n < PAGE_SIZE as usize {
                         read_padded(self.base.as_ref(), index * PAGE_SIZE, page.as_mut())?;
                     }
                     page[within..within + n].copy_from_slice(chunk);
-                    slot.insert(page);
+                    let page = state.place(page, self.memory.as_deref())?;
+                    state.pages.insert(index, page);
                 }
             }
             done += n;
@@ -89,18 +216,39 @@ impl CowDisk {
     /// those that differ, ascending. A page is [`PAGE_SIZE`] bytes at index × `PAGE_SIZE`.
     pub fn settle(&self) -> Result<Vec<u64>> {
         let mut state = self.write_state();
+        if !state.settled {
+            let same = self.unchanged(&state)?;
+            for index in same {
+                if let Entry::Occupied(entry) = state.pages.entry(index)
+                    && let Page::Here(_) = entry.remove()
+                {
+                    self.give_back(1);
+                }
+            }
+            state.settled = true;
+        }
+        Ok(state.pages.keys().copied().collect())
+    }
+
+    /// The pages that are as the base has them.
+    fn unchanged(&self, state: &State) -> Result<Vec<u64>> {
         let mut same = Vec::new();
         let mut before = [0; PAGE_SIZE as usize];
+        let mut now = [0; PAGE_SIZE as usize];
         for (&index, page) in &state.pages {
             read_padded(self.base.as_ref(), index * PAGE_SIZE, &mut before)?;
-            if before == **page {
+            state.read_page(page, 0, &mut now)?;
+            if before == now {
                 same.push(index);
             }
         }
-        for index in same {
-            state.pages.remove(&index);
+        Ok(same)
+    }
+
+    fn give_back(&self, pages: u64) {
+        if let Some(memory) = &self.memory {
+            memory.give_back(pages);
         }
-        Ok(state.pages.keys().copied().collect())
     }
 
     /// Whether any page in `range` (bytes) has been written since the last [`CowDisk::settle`].
@@ -133,6 +281,15 @@ impl CowDisk {
     }
 }
 
+impl Drop for CowDisk {
+    fn drop(&mut self) {
+        let state = self.read_state();
+        let here = |page: &&Page| matches!(page, Page::Here(_));
+        let pages = state.pages.values().filter(here).count() as u64;
+        self.give_back(pages);
+    }
+}
+
 impl ReadAt for CowDisk {
     fn len(&self) -> u64 {
         self.read_state().len
@@ -152,7 +309,7 @@ impl ReadAt for CowDisk {
             let stop = ((index + 1) * PAGE_SIZE).min(end);
             let within = (start % PAGE_SIZE) as usize;
             let n = (stop - start) as usize;
-            buf[(start - offset) as usize..][..n].copy_from_slice(&page[within..within + n]);
+            state.read_page(page, within, &mut buf[(start - offset) as usize..][..n])?;
         }
         Ok(())
     }
@@ -225,6 +382,31 @@ mod tests {
         assert!(disk.is_dirty(9000..9001));
         assert_eq!(disk.dirty_pages(0..8193), [2]);
         assert_eq!(disk.dirty_pages(0..8192), []);
+    }
+
+    #[test]
+    fn what_does_not_fit_into_the_memory_goes_to_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let memory = Arc::new(PageMemory::new(3 * PAGE_SIZE, folder.path()));
+        let base = || Arc::new(Memory::from(vec![7; 100_000]));
+        let plain = CowDisk::new(base());
+        let disk = CowDisk::with_memory(base(), memory.clone());
+        for (offset, len) in [(10, 9000), (40_000, 20_000), (41_000, 50), (8000, 40_000)] {
+            for disk in [&plain, &disk] {
+                disk.write_at(offset, &vec![offset as u8; len]).unwrap();
+            }
+        }
+        for disk in [&plain, &disk] {
+            disk.write_at(50_000, &[7; 9000]).unwrap();
+        }
+        assert_eq!(memory.used.load(Ordering::Relaxed), 3);
+        assert_eq!(disk.settle().unwrap(), plain.settle().unwrap());
+        let (mut a, mut b) = (vec![0; 100_000], vec![0; 100_000]);
+        plain.read_at(0, &mut a).unwrap();
+        disk.read_at(0, &mut b).unwrap();
+        assert!(a == b);
+        drop(disk);
+        assert_eq!(memory.used.load(Ordering::Relaxed), 0);
     }
 
     #[test]

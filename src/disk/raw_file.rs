@@ -45,6 +45,10 @@ impl ReadAt for RawFile {
             .context(|| format!("reading {} at offset {offset}", self.path.display()))
     }
 
+    fn as_file(&self) -> Option<&File> {
+        Some(&self.file)
+    }
+
     #[cfg(any(target_os = "linux", target_os = "android"))]
     fn next_data(&self, offset: u64) -> Result<Option<std::ops::Range<u64>>> {
         use rustix::fs::{SeekFrom, seek};

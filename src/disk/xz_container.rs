@@ -1,8 +1,10 @@
-//! The container of `.xz` files, as far as splicing needs it: where the blocks are.
+//! The container of `.xz` files: where the blocks are.
 //!
 //! Format: “The .xz File Format” 1.2.1, <https://tukaani.org/xz/xz-file-format.txt>; section numbers
-//! below are its. Only the header, the footer, the index and the block headers are read, never the
-//! compressed data.
+//! below are its. Only the headers, the footers, the indexes and the block headers are read, never
+//! the compressed data.
+
+use std::ops::Range;
 
 use super::ReadAt;
 use crate::error::{Error, Result, ResultExt};
@@ -14,14 +16,51 @@ const FOOTER_MAGIC: [u8; 2] = *b"YZ";
 pub const STREAM_HEADER_SIZE: u64 = 12;
 /// Stream flags of a stream whose blocks end in a CRC64 (2.1.1.2).
 const FLAGS_CRC64: [u8; 2] = [0, 4];
-/// Bytes of the check behind a block's data, for CRC64.
-const CHECK_SIZE: u64 = 8;
 const FILTER_LZMA2: u64 = 0x21;
 
-/// Blocks larger than this, uncompressed, are not worth splicing: `xz -T0` makes blocks of 24 MiB.
+/// Blocks larger than this, uncompressed, are not taken one by one, as each is held in memory:
+/// `xz -T0` makes blocks of 24 MiB.
 pub const MAX_BLOCK: u64 = 64 << 20;
-/// An index larger than this is not read: at 24 MiB a block it would tell of more than 40 TiB.
-const MAX_INDEX: u64 = 16 << 20;
+/// Indexes larger than this, taken together, are not read: at 24 MiB a block they would tell of about
+/// 6 TiB.
+const MAX_INDEX: u64 = 2 << 20;
+/// Files of more streams than this are not taken apart.
+const MAX_STREAMS: usize = 10_000;
+/// Padding behind a stream is looked through in pieces of this many bytes.
+const PADDING_PIECE: u64 = 64 << 10;
+
+/// What the blocks of a stream end in, to check their content by (2.1.1.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Check {
+    None,
+    Crc32,
+    /// What `xz` writes.
+    Crc64,
+    Sha256,
+}
+
+impl Check {
+    /// `None` for those that nobody has given a meaning.
+    fn from_flags(flags: [u8; 2]) -> Option<Self> {
+        match flags {
+            [0, 0] => Some(Self::None),
+            [0, 1] => Some(Self::Crc32),
+            [0, 4] => Some(Self::Crc64),
+            [0, 10] => Some(Self::Sha256),
+            _ => None,
+        }
+    }
+
+    /// Length in bytes.
+    pub fn size(self) -> u64 {
+        match self {
+            Self::None => 0,
+            Self::Crc32 => 4,
+            Self::Crc64 => 8,
+            Self::Sha256 => 32,
+        }
+    }
+}
 
 /// One block of an `.xz` file. All in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +76,8 @@ pub struct XzBlock {
     pub uncompressed_size: u64,
     /// Dictionary size as the LZMA2 filter properties encode it (5.3.1).
     pub dictionary: u8,
+    /// What follows the data.
+    pub check: Check,
 }
 
 impl XzBlock {
@@ -47,19 +88,26 @@ impl XzBlock {
 
     /// Length of the LZMA2 data, which follows the header.
     pub fn compressed_size(&self) -> u64 {
-        self.unpadded_size - self.header_size - CHECK_SIZE
+        self.unpadded_size - self.header_size - self.check.size()
+    }
+
+    /// Where its content is in the uncompressed data.
+    pub fn range(&self) -> Range<u64> {
+        self.uncompressed_offset..self.uncompressed_offset + self.uncompressed_size
     }
 }
 
-/// Where the blocks of a single-stream `.xz` file are.
+/// Where the blocks of an `.xz` file are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct XzLayout {
-    /// In the order of the file; never empty. Each is plain LZMA2 with a CRC64.
+    /// In the order of the file, of all its streams; never empty. Each is plain LZMA2.
     pub blocks: Vec<XzBlock>,
     /// Length of all content.
     pub uncompressed_size: u64,
     /// Length of the file.
     pub file_size: u64,
+    /// Streams in it: files of their own, one behind the other.
+    pub streams: usize,
 }
 
 impl XzLayout {
@@ -75,22 +123,116 @@ impl XzLayout {
 
     /// Reads the layout of an `.xz` file.
     ///
-    /// `None` when the file is one that its blocks can not be taken from one by one: several
-    /// streams, no block or blocks larger than [`MAX_BLOCK`], other filters than LZMA2, another
-    /// check than CRC64. An error when it is damaged or cut short.
+    /// `None` when the file is one that its blocks can not be taken from one by one: no block or
+    /// blocks larger than [`MAX_BLOCK`], other filters than LZMA2, checks without a meaning. An error
+    /// when it is damaged or cut short.
     pub fn read(file: &dyn ReadAt) -> Result<Option<Self>> {
         Self::read_inner(file).context(|| "reading the layout of the .xz file".into())
     }
 
     fn read_inner(file: &dyn ReadAt) -> Result<Option<Self>> {
-        let flags = read_header(file)?;
-        let Some(footer) = Footer::read(file)? else {
+        read_header(file, 0)?;
+        // From the end: only there it says how long a stream is.
+        let (mut end, mut index_room) = (file.len(), MAX_INDEX);
+        let mut streams = Vec::new();
+        while end > 0 {
+            let Some(stream) = Stream::read(file, end, index_room)? else {
+                return Ok(None);
+            };
+            end = stream.offset;
+            index_room -= stream.index_size;
+            streams.push(stream);
+            if streams.len() > MAX_STREAMS {
+                return Ok(None);
+            }
+        }
+        streams.reverse();
+        let mut layout = Self {
+            blocks: Vec::new(),
+            uncompressed_size: 0,
+            file_size: file.len(),
+            streams: streams.len(),
+        };
+        for stream in &streams {
+            if !layout.add_blocks(file, stream)? {
+                return Ok(None);
+            }
+        }
+        Ok((!layout.blocks.is_empty()).then_some(layout))
+    }
+
+    /// Whether all blocks can stand in one stream as they are, as those of [`stream_header`]'s.
+    pub fn is_crc64(&self) -> bool {
+        self.blocks.iter().all(|block| block.check == Check::Crc64)
+    }
+
+    /// Index of the block that holds byte `offset` of the content, which must lie in it.
+    pub fn block_at(&self, offset: u64) -> usize {
+        let after = |block: &XzBlock| block.uncompressed_offset <= offset;
+        self.blocks.partition_point(after).saturating_sub(1)
+    }
+
+    /// Length of the largest block, uncompressed.
+    pub fn largest_block(&self) -> u64 {
+        let sizes = self.blocks.iter().map(|block| block.uncompressed_size);
+        sizes.max().unwrap_or(0)
+    }
+
+    /// Reads the headers of the blocks of `stream`. `false`: one has other filters than LZMA2.
+    fn add_blocks(&mut self, file: &dyn ReadAt, stream: &Stream) -> Result<bool> {
+        let mut offset = stream.offset + STREAM_HEADER_SIZE;
+        self.blocks.reserve_exact(stream.records.len());
+        for &(unpadded_size, uncompressed_size) in &stream.records {
+            let header = BlockHeader::read(file, offset)?;
+            let Some(dictionary) = header.dictionary else {
+                return Ok(false);
+            };
+            let block = XzBlock {
+                offset,
+                header_size: header.size,
+                unpadded_size,
+                uncompressed_offset: self.uncompressed_size,
+                uncompressed_size,
+                dictionary,
+                check: stream.check,
+            };
+            let differs =
+                |of_header: Option<u64>, of_index| of_header.is_some_and(|n| n != of_index);
+            if unpadded_size <= header.size + stream.check.size()
+                || differs(header.compressed, block.compressed_size())
+                || differs(header.uncompressed, uncompressed_size)
+            {
+                return Err(damaged("its index and the header of a block disagree"));
+            }
+            offset += block.total_size();
+            self.uncompressed_size += uncompressed_size;
+            self.blocks.push(block);
+        }
+        Ok(true)
+    }
+}
+
+/// One stream of a file.
+struct Stream {
+    offset: u64,
+    check: Check,
+    index_size: u64,
+    /// Unpadded and uncompressed size of every block.
+    records: Vec<(u64, u64)>,
+}
+
+impl Stream {
+    /// Reads the stream that ends at `end`, or before if padding follows it. `None` for what is not
+    /// taken block by block.
+    fn read(file: &dyn ReadAt, end: u64, index_room: u64) -> Result<Option<Self>> {
+        let end = skip_padding(file, end)?;
+        let Some(footer) = Footer::read(file, end, index_room)? else {
             return Ok(None);
         };
         let Some(records) = footer.read_index(file)? else {
             return Ok(None);
         };
-        // Padded blocks lie between the header and the index. Less than that is another stream.
+        // Padded blocks lie between the header and the index.
         let mut total: u64 = STREAM_HEADER_SIZE;
         for (unpadded, _) in &records {
             let padded = unpadded.checked_next_multiple_of(4);
@@ -99,25 +241,51 @@ impl XzLayout {
                 .filter(|&total| total <= footer.index_offset)
                 .ok_or_else(|| damaged("its index tells of more than there is"))?;
         }
-        if total < footer.index_offset || footer.flags != FLAGS_CRC64 {
-            return Ok(None);
-        }
-        if flags != footer.flags {
+        let offset = footer.index_offset - total;
+        if read_header(file, offset)? != footer.flags {
             return Err(damaged("its header and footer disagree"));
         }
-        read_blocks(file, &records)
+        Ok(Check::from_flags(footer.flags).map(|check| Self {
+            offset,
+            check,
+            index_size: footer.index_size,
+            records,
+        }))
     }
 }
 
-/// Checks the stream header (2.1.1) and returns its flags.
-fn read_header(file: &dyn ReadAt) -> Result<[u8; 2]> {
+/// Where the stream ends that ends at `end` or, with stream padding (2.2) behind it, before.
+fn skip_padding(file: &dyn ReadAt, end: u64) -> Result<u64> {
+    let mut stop = end;
+    while stop > 0 {
+        let start = stop.saturating_sub(PADDING_PIECE);
+        let mut piece = vec![0; (stop - start) as usize];
+        file.read_at(start, &mut piece)?;
+        if let Some(last) = piece.iter().rposition(|&byte| byte != 0) {
+            let found = start + last as u64 + 1;
+            // Padding comes in fours. What else ends in zeros is no end of a stream.
+            return match (end - found) % 4 {
+                0 => Ok(found),
+                _ => Err(damaged(CUT_SHORT)),
+            };
+        }
+        stop = start;
+    }
+    Err(damaged("it holds nothing but zeros"))
+}
+
+/// Checks the stream header (2.1.1) at `offset` and returns its flags.
+fn read_header(file: &dyn ReadAt, offset: u64) -> Result<[u8; 2]> {
     let mut header = [0; STREAM_HEADER_SIZE as usize];
     if file.len() < 2 * STREAM_HEADER_SIZE + 8 {
         return Err(damaged("it is too short"));
     }
-    file.read_at(0, &mut header)?;
+    file.read_at(offset, &mut header)?;
     if header[..6] != MAGIC {
-        return Err(Error::failed("it does not start as an .xz file does"));
+        return Err(match offset {
+            0 => Error::failed("it does not start as an .xz file does"),
+            _ => damaged("its index tells of less than there is"),
+        });
     }
     if crc32fast::hash(&header[6..8]) != le32(&header[8..]) {
         return Err(damaged("the checksum of its header does not match"));
@@ -132,17 +300,17 @@ struct Footer {
 }
 
 impl Footer {
-    /// Reads the stream footer (2.1.2). `None` when padding follows the stream, or the index is
-    /// larger than any of ours.
-    fn read(file: &dyn ReadAt) -> Result<Option<Self>> {
+    /// Reads the stream footer (2.1.2) that ends at `end`. `None` when the index is larger than
+    /// `index_room`.
+    fn read(file: &dyn ReadAt, end: u64, index_room: u64) -> Result<Option<Self>> {
         let mut footer = [0; STREAM_HEADER_SIZE as usize];
-        let at = file.len() - STREAM_HEADER_SIZE;
+        let at = end
+            .checked_sub(STREAM_HEADER_SIZE)
+            .filter(|&at| at >= STREAM_HEADER_SIZE)
+            .ok_or_else(|| damaged(CUT_SHORT))?;
         file.read_at(at, &mut footer)?;
-        if footer[8..] == [0; 4] {
-            return Ok(None);
-        }
         if footer[10..] != FOOTER_MAGIC {
-            return Err(damaged("it is cut short: its end is missing"));
+            return Err(damaged(CUT_SHORT));
         }
         if crc32fast::hash(&footer[4..10]) != le32(&footer) {
             return Err(damaged("the checksum of its footer does not match"));
@@ -151,15 +319,15 @@ impl Footer {
         if index_size > at - STREAM_HEADER_SIZE {
             return Err(damaged("its index would be larger than the file"));
         }
-        Ok((index_size <= MAX_INDEX).then_some(Self {
+        Ok((index_size <= index_room).then_some(Self {
             flags: [footer[8], footer[9]],
             index_offset: at - index_size,
             index_size,
         }))
     }
 
-    /// Reads the index (section 4): unpadded and uncompressed size of every block. `None` for sizes
-    /// that can not be spliced.
+    /// Reads the index (section 4): unpadded and uncompressed size of every block. `None` for blocks
+    /// that are too large.
     fn read_index(&self, file: &dyn ReadAt) -> Result<Option<Vec<(u64, u64)>>> {
         let mut index = vec![0; self.index_size as usize];
         file.read_at(self.index_offset, &mut index)?;
@@ -183,46 +351,8 @@ impl Footer {
         let fits = records
             .iter()
             .all(|&(_, size)| (1..=MAX_BLOCK).contains(&size));
-        Ok((fits && count > 0).then_some(records))
+        Ok(fits.then_some(records))
     }
-}
-
-fn read_blocks(file: &dyn ReadAt, records: &[(u64, u64)]) -> Result<Option<XzLayout>> {
-    let mut blocks = Vec::with_capacity(records.len());
-    let (mut offset, mut uncompressed_offset) = (STREAM_HEADER_SIZE, 0);
-    for &(unpadded_size, uncompressed_size) in records {
-        let header = BlockHeader::read(file, offset)?;
-        let Some(dictionary) = header.dictionary else {
-            return Ok(None);
-        };
-        let block = XzBlock {
-            offset,
-            header_size: header.size,
-            unpadded_size,
-            uncompressed_offset,
-            uncompressed_size,
-            dictionary,
-        };
-        let smallest = header.size + CHECK_SIZE;
-        if unpadded_size <= smallest
-            || header
-                .compressed
-                .is_some_and(|size| size != block.compressed_size())
-            || header
-                .uncompressed
-                .is_some_and(|size| size != uncompressed_size)
-        {
-            return Err(damaged("its index and the header of a block disagree"));
-        }
-        offset += block.total_size();
-        uncompressed_offset += uncompressed_size;
-        blocks.push(block);
-    }
-    Ok(Some(XzLayout {
-        blocks,
-        uncompressed_size: uncompressed_offset,
-        file_size: file.len(),
-    }))
 }
 
 /// A block header (3.1).
@@ -376,6 +506,8 @@ pub fn dictionary_size(bits: u8) -> u64 {
 fn le32(bytes: &[u8]) -> u32 {
     u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
 }
+
+const CUT_SHORT: &str = "it is cut short: its end is missing";
 
 fn damaged(why: &str) -> Error {
     Error::failed(format!("the file is damaged: {why}"))

@@ -1,47 +1,121 @@
 //! Raw images, sparse.
 
+use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
 use super::output::Output;
 use super::{BUFFER, Emitted, hex};
-use crate::disk::{CowDisk, PAGE_SIZE, ReadAt, is_zero};
+use crate::disk::{Block, CowDisk, PAGE_SIZE, ReadAt, XzImage, is_zero};
 use crate::error::{Result, ResultExt};
 use crate::job::{Job, Task};
+use crate::parallel::in_order;
+
+/// Bases without blocks of their own are read in pieces of this many bytes.
+const PIECE: u64 = 4 << 20;
+/// The kernel copies so many bytes at a time, with a look at the cancel flag between.
+const COPY: u64 = 64 << 20;
+
+/// How raw images are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ImgOptions {
+    /// Whether to compute the SHA-256. That takes longer than a copy, and much longer than a clone.
+    pub digest: bool,
+    /// Threads that read, or decode, and write at the same time.
+    pub threads: usize,
+}
+
+impl Default for ImgOptions {
+    fn default() -> Self {
+        Self {
+            digest: true,
+            threads: std::thread::available_parallelism().map_or(1, |n| n.get().min(4)),
+        }
+    }
+}
 
 /// Writes `disk` to `path` as a raw image with holes where it is zero, hashing it on the way.
 pub fn write_img(disk: &CowDisk, path: &Path, job: &Job, label: &str) -> Result<Emitted> {
+    write_img_with(disk, path, ImgOptions::default(), job, label)
+}
+
+/// Writes `disk` to `path` as a raw image with holes where it is zero.
+///
+/// A base that is a file is cloned where the file system can, and only what changed is written. A
+/// compressed one is decoded in parallel straight to its place.
+pub fn write_img_with(
+    disk: &CowDisk,
+    path: &Path,
+    options: ImgOptions,
+    job: &Job,
+    label: &str,
+) -> Result<Emitted> {
     let size = disk.len();
     let output = Output::create(path)?;
-    output.check_space(data_len(disk)?, job)?;
-    output.file().set_len(size).map_err(|e| output.explain(e))?;
     let mut writer = Writer {
         disk,
         output: &output,
         job,
         task: job.progress.begin(label, Some(size)),
-        hash: Sha256::new(),
-        buffer: vec![0; BUFFER],
     };
-    let mut at = 0;
-    while let Some(data) = disk.next_data(at)?.filter(|d| d.start < size) {
-        writer.skip(data.start - at)?;
-        // A base that knows nothing better may answer in odd pieces; whole pages keep the holes.
-        let end = data.end.next_multiple_of(PAGE_SIZE).min(size);
-        writer.copy(data.start, end)?;
-        at = end;
+    let there = writer.clone_base()? || (!options.digest && writer.copy_base()?);
+    let set_len = |len| output.file().set_len(len).map_err(|e| output.explain(e));
+    if there {
+        set_len(size)?;
+        writer.write_changes()?;
+    } else {
+        // A copy may have been given up half-way.
+        set_len(0)?;
+        set_len(size)?;
+        output.check_space(data_len(disk)?, job)?;
     }
-    writer.skip(size - at)?;
-    let sha256 = hex(&writer.hash.finalize());
+    let target = (!there).then_some(&output);
+    let mut sha256 = None;
+    if options.digest || !there {
+        sha256 = pass(disk, target, options, job, writer.task.as_mut())?;
+    }
     drop(writer.task);
     Ok(Emitted {
         path: output.commit()?,
         size,
-        raw_sha256: Some(sha256.clone()),
+        raw_sha256: sha256.clone(),
         sha256,
     })
+}
+
+/// SHA-256 of the raw image that `disk` is, lower-case hexadecimal.
+pub fn raw_digest(disk: &CowDisk, threads: usize, job: &Job, label: &str) -> Result<String> {
+    let options = ImgOptions {
+        digest: true,
+        threads,
+    };
+    let mut task = job.progress.begin(label, Some(disk.len()));
+    let digest = pass(disk, None, options, job, task.as_mut())?;
+    Ok(digest.unwrap_or_default())
+}
+
+/// Whether files of the folder `from` can be cloned into the folder `to`. Finds out by doing it.
+pub fn can_clone(from: &Path, to: &Path) -> bool {
+    let try_it = || -> std::io::Result<bool> {
+        let source = tempfile::tempfile_in(from)?;
+        source.write_all_at(&[1; PAGE_SIZE as usize], 0)?;
+        Ok(clone_file(&source, &tempfile::tempfile_in(to)?))
+    };
+    try_it().unwrap_or(false)
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn clone_file(from: &File, to: &File) -> bool {
+    rustix::fs::ioctl_ficlone(to, from).is_ok()
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn clone_file(_from: &File, _to: &File) -> bool {
+    false
 }
 
 /// Bytes that may not be zero.
@@ -54,77 +128,264 @@ fn data_len(disk: &CowDisk) -> Result<u64> {
     Ok(sum)
 }
 
+/// Gets the base in its place without a look at it.
 struct Writer<'a> {
     disk: &'a CowDisk,
     output: &'a Output,
     job: &'a Job,
     task: Box<dyn Task>,
-    hash: Sha256,
-    buffer: Vec<u8>,
 }
 
 impl Writer<'_> {
-    /// Passes over zeros, which count for the hash.
-    fn skip(&mut self, mut len: u64) -> Result<()> {
-        self.buffer.fill(0);
-        while len > 0 {
-            self.job.cancel.check()?;
-            let n = len.min(BUFFER as u64) as usize;
-            self.hash.update(&self.buffer[..n]);
-            self.task.advance(n as u64);
-            len -= n as u64;
-        }
-        Ok(())
+    /// Shares the blocks of the base's file. `false` where that can not be done.
+    fn clone_base(&mut self) -> Result<bool> {
+        let base = self.disk.base();
+        let Some(file) = base.as_file() else {
+            return Ok(false);
+        };
+        self.job.cancel.check()?;
+        Ok(clone_file(file, self.output.file()))
     }
 
-    fn copy(&mut self, mut at: u64, end: u64) -> Result<()> {
-        while at < end {
-            self.job.cancel.check()?;
-            // Up to the next multiple of the buffer, so that pages stay aligned in it.
-            let stop = (at + 1).next_multiple_of(BUFFER as u64).min(end);
-            let n = (stop - at) as usize;
-            self.disk
-                .read_at(at, &mut self.buffer[..n])
-                .context(|| format!("reading the image at byte {at}"))?;
-            self.hash.update(&self.buffer[..n]);
-            self.write(at, n)?;
-            self.task.advance(n as u64);
-            at = stop;
-        }
-        Ok(())
-    }
-
-    /// Writes the first `n` bytes of the buffer to offset `at`, without pages that are zero.
-    fn write(&self, at: u64, n: usize) -> Result<()> {
-        let head = (at.next_multiple_of(PAGE_SIZE) - at).min(n as u64) as usize;
-        let (first, rest) = self.buffer[..n].split_at(head);
-        let pages = (!first.is_empty())
-            .then_some(first)
-            .into_iter()
-            .chain(rest.chunks(PAGE_SIZE as usize));
-        // Neighbouring pages go out in one write.
-        let mut run = 0..0;
-        let mut done = 0;
-        for page in pages {
-            let next = done + page.len();
-            if is_zero(page) {
-                self.write_run(at, run)?;
-                run = next..next;
-            } else {
-                run.end = next;
+    /// Has the kernel copy the data of the base's file. `false` where it will not.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn copy_base(&mut self) -> Result<bool> {
+        use rustix::io::Errno;
+        let base = self.disk.base();
+        let Some(file) = base.as_file() else {
+            return Ok(false);
+        };
+        self.output.check_space(data_len(self.disk)?, self.job)?;
+        let mut at = 0;
+        while let Some(data) = base.next_data(at)? {
+            let (mut from, mut to) = (data.start, data.start);
+            while from < data.end {
+                self.job.cancel.check()?;
+                let len = (data.end - from).min(COPY) as usize;
+                let copied = rustix::fs::copy_file_range(
+                    file,
+                    Some(&mut from),
+                    self.output.file(),
+                    Some(&mut to),
+                    len,
+                );
+                match copied {
+                    // Nothing at all where there is something: some file systems' way to refuse.
+                    Ok(0) => return Ok(false),
+                    Ok(_) => {}
+                    Err(Errno::NOSPC | Errno::DQUOT | Errno::FBIG | Errno::IO) => {
+                        let error = copied.err().map(std::io::Error::from);
+                        return Err(self.output.explain(error.unwrap_or_else(|| {
+                            std::io::Error::other("the kernel did not say why")
+                        })));
+                    }
+                    Err(_) => return Ok(false),
+                }
             }
-            done = next;
+            at = data.end;
         }
-        self.write_run(at, run)
+        Ok(true)
     }
 
-    fn write_run(&self, at: u64, run: std::ops::Range<usize>) -> Result<()> {
-        if run.is_empty() {
-            return Ok(());
-        }
-        self.output
-            .file()
-            .write_all_at(&self.buffer[run.clone()], at + run.start as u64)
-            .map_err(|e| self.output.explain(e))
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    fn copy_base(&mut self) -> Result<bool> {
+        Ok(false)
     }
+
+    /// Writes what differs from the base.
+    fn write_changes(&mut self) -> Result<()> {
+        let pages = self.disk.settle()?;
+        let mut buffer = vec![0; BUFFER];
+        for run in pages.chunk_by(|a, b| a + 1 == *b) {
+            let (Some(first), Some(last)) = (run.first(), run.last()) else {
+                continue;
+            };
+            let mut at = first * PAGE_SIZE;
+            let end = ((last + 1) * PAGE_SIZE).min(self.disk.len());
+            while at < end {
+                self.job.cancel.check()?;
+                let n = (end - at).min(BUFFER as u64) as usize;
+                read(self.disk, at, &mut buffer[..n])?;
+                let file = self.output.file();
+                file.write_all_at(&buffer[..n], at)
+                    .map_err(|e| self.output.explain(e))?;
+                at += n as u64;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Goes over the whole disk: writes it to `target` if there is one, and hashes it if asked to.
+/// Threads read, decode and write; the digest is taken on the thread of the caller meanwhile.
+fn pass(
+    disk: &CowDisk,
+    target: Option<&Output>,
+    options: ImgOptions,
+    job: &Job,
+    task: &mut dyn Task,
+) -> Result<Option<String>> {
+    let pieces = pieces(disk)?;
+    let zeros = vec![0; BUFFER];
+    let mut hash = Sha256::new();
+    let work = |index: usize| {
+        let content = match pieces.get(index) {
+            Some(piece) => piece.load(disk)?,
+            None => Content::Zeros,
+        };
+        if let (Some(output), Some(bytes), Some(piece)) =
+            (target, content.bytes(), pieces.get(index))
+        {
+            write_data(output.file(), piece.range.start, bytes).map_err(|e| output.explain(e))?;
+        }
+        Ok(match options.digest {
+            true => content,
+            false => Content::Zeros,
+        })
+    };
+    in_order(
+        pieces.len(),
+        options.threads,
+        &job.cancel,
+        work,
+        |index, content| {
+            let len = pieces.get(index).map_or(0, |p| p.range.end - p.range.start);
+            match content.bytes() {
+                _ if !options.digest => {}
+                Some(bytes) => hash.update(bytes),
+                None => {
+                    let mut left = len;
+                    while left > 0 {
+                        job.cancel.check()?;
+                        let n = left.min(BUFFER as u64);
+                        hash.update(&zeros[..n as usize]);
+                        left -= n;
+                    }
+                }
+            }
+            task.advance(len);
+            Ok(())
+        },
+    )?;
+    Ok(options.digest.then(|| hex(&hash.finalize())))
+}
+
+/// A part of the disk that one thread takes at a time.
+struct Piece<'a> {
+    range: Range<u64>,
+    source: Source<'a>,
+}
+
+enum Source<'a> {
+    Zeros,
+    Disk,
+    /// A block of the base, which may be changed.
+    Block(&'a XzImage, usize),
+}
+
+/// What a piece holds.
+enum Content {
+    Zeros,
+    Bytes(Vec<u8>),
+    Block(Arc<Block>),
+}
+
+impl Content {
+    /// `None`: zeros.
+    fn bytes(&self) -> Option<&[u8]> {
+        match self {
+            Self::Zeros => None,
+            Self::Bytes(bytes) => Some(bytes),
+            Self::Block(block) => block.data(),
+        }
+    }
+}
+
+impl Piece<'_> {
+    fn load(&self, disk: &CowDisk) -> Result<Content> {
+        match self.source {
+            Source::Zeros => Ok(Content::Zeros),
+            Source::Block(image, index) if !disk.is_dirty(self.range.clone()) => {
+                image.block(index).map(Content::Block)
+            }
+            Source::Block(..) | Source::Disk => {
+                let mut bytes = vec![0; (self.range.end - self.range.start) as usize];
+                for (i, part) in bytes.chunks_mut(BUFFER).enumerate() {
+                    read(disk, self.range.start + (i * BUFFER) as u64, part)?;
+                }
+                Ok(Content::Bytes(bytes))
+            }
+        }
+    }
+}
+
+/// The whole disk, in order.
+fn pieces(disk: &CowDisk) -> Result<Vec<Piece<'_>>> {
+    let mut pieces = Vec::new();
+    let mut at = 0;
+    if let Some(image) = disk.base().as_xz() {
+        for (index, block) in image.layout().blocks.iter().enumerate() {
+            pieces.push(Piece {
+                range: block.range(),
+                source: Source::Block(image, index),
+            });
+            at = block.range().end;
+        }
+    }
+    let size = disk.len();
+    let mut add = |range: Range<u64>, is_data: bool| {
+        let mut start = range.start;
+        while start < range.end {
+            // Up to a multiple, so that pages stay whole.
+            let end = (start + 1).next_multiple_of(PIECE).min(range.end);
+            let source = match is_data {
+                true => Source::Disk,
+                false => Source::Zeros,
+            };
+            let range = start..end;
+            pieces.push(Piece { range, source });
+            start = end;
+        }
+    };
+    while let Some(data) = disk.next_data(at)?.filter(|data| data.start < size) {
+        // A base that knows nothing better may answer in odd pieces; whole pages keep the holes.
+        let end = data.end.next_multiple_of(PAGE_SIZE).min(size);
+        add(at..data.start, false);
+        add(data.start..end, true);
+        at = end;
+    }
+    add(at..size, false);
+    Ok(pieces)
+}
+
+fn read(disk: &CowDisk, at: u64, buffer: &mut [u8]) -> Result<()> {
+    disk.read_at(at, buffer)
+        .context(|| format!("reading the image at byte {at}"))
+}
+
+/// Writes `bytes` to offset `at`, without pages that are zero: the file has holes there.
+fn write_data(file: &File, at: u64, bytes: &[u8]) -> std::io::Result<()> {
+    let head = (at.next_multiple_of(PAGE_SIZE) - at).min(bytes.len() as u64) as usize;
+    let (first, rest) = bytes.split_at(head);
+    let pages = (!first.is_empty())
+        .then_some(first)
+        .into_iter()
+        .chain(rest.chunks(PAGE_SIZE as usize));
+    // Neighbouring pages go out in one write, up to the size that costs least.
+    let mut run = 0..0;
+    let mut done = 0;
+    for page in pages {
+        let next = done + page.len();
+        let zero = is_zero(page);
+        if zero || next - run.start > BUFFER {
+            file.write_all_at(&bytes[run.clone()], at + run.start as u64)?;
+            run = done..done;
+        }
+        run = match zero {
+            true => next..next,
+            false => run.start..next,
+        };
+        done = next;
+    }
+    file.write_all_at(&bytes[run.clone()], at + run.start as u64)
 }

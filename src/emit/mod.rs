@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 pub use checksums::write_checksums;
-pub use img::write_img;
+pub use img::{ImgOptions, can_clone, raw_digest, write_img, write_img_with};
 pub use output::prepare_folder;
 pub use xz::{XZ_ENCODER, XzOptions, XzSplice, write_xz};
 
@@ -72,9 +72,10 @@ pub struct Emitted {
     pub path: PathBuf,
     /// Length of the file in bytes.
     pub size: u64,
-    /// SHA-256 of the file, lower-case hexadecimal.
-    pub sha256: String,
-    /// SHA-256 of the uncompressed image; `None` when it would have to be read again to know.
+    /// SHA-256 of the file, lower-case hexadecimal; `None` when it was not asked for.
+    pub sha256: Option<String>,
+    /// SHA-256 of the uncompressed image; `None` when it was not asked for, or would take another
+    /// pass over all of it ([`raw_digest`]).
     pub raw_sha256: Option<String>,
 }
 

@@ -42,7 +42,7 @@ impl XzSplice {
         let layout =
             XzLayout::read(&compressed).context(|| format!("reading {}", file.display()))?;
         Ok(layout
-            .filter(|layout| layout.uncompressed_size == base_len)
+            .filter(|layout| layout.uncompressed_size == base_len && layout.is_crc64())
             .map(|layout| Self {
                 layout,
                 file: file.to_owned(),
@@ -159,7 +159,7 @@ pub fn write_xz(
     Ok(Emitted {
         path: output.commit()?,
         size,
-        sha256,
+        sha256: Some(sha256),
         raw_sha256: None,
     })
 }

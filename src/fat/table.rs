@@ -13,6 +13,8 @@ const END_OF_CHAIN: u32 = 0x0fff_ffff;
 /// From here on an entry ends a chain.
 const FIRST_END: u32 = 0x0fff_fff8;
 
+/// The table is read in pieces of this many bytes: a compressed base keeps what small reads gave.
+const PIECE: usize = 64 << 10;
 /// Entries are written back in units of this many bytes.
 const UNIT: usize = 512;
 
@@ -40,9 +42,11 @@ impl Table {
         let read = |copy: u64| -> Result<Vec<u8>> {
             let mut bytes = vec![0; len];
             let at = geometry.fat_offset + copy * geometry.fat_len;
-            window
-                .read_at(at, &mut bytes)
-                .context(|| "reading the file allocation table".into())?;
+            for (piece, part) in bytes.chunks_mut(PIECE).enumerate() {
+                window
+                    .read_at(at + (piece * PIECE) as u64, part)
+                    .context(|| "reading the file allocation table".into())?;
+            }
             Ok(bytes)
         };
         let bytes = read(0)?;

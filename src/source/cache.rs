@@ -3,7 +3,10 @@
 //! ```text
 //! sha256/<aa>/<digest>      downloads, whole and verified
 //! partial/<checksum>.part   downloads under way, with what is needed to resume in .part.json
-//! raw/<digest>.img          bases, decompressed; <digest> is that of the compressed file
+//! raw/<digest>.img          bases, decompressed; <digest> is that of the compressed file. Made only
+//!                           when a build reads a base more than once from end to end (see `build`)
+//!                           or can not read it in parts; may be removed at any time
+//! raw/<digest>.json         their lengths and digests, which stay true when they are gone
 //! pages/<digest>.json       the index and checksum files as last seen; <digest> is that of the URL
 //! pins/<digest>.json        what was downloaded by its SHA-1; <digest> is that of the URL
 //! local/<digest>.json       digests of the user's own files, by path, size and times
@@ -67,7 +70,12 @@ impl Cache {
 
     /// The decompressed image of the file with this digest.
     pub fn raw(&self, source: &Digest) -> PathBuf {
-        self.root.join("raw").join(format!("{source}.img"))
+        self.raw_folder().join(format!("{source}.img"))
+    }
+
+    /// The folder of the decompressed images.
+    pub fn raw_folder(&self) -> PathBuf {
+        self.root.join("raw")
     }
 
     /// The last seen content of `url`.

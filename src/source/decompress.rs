@@ -16,13 +16,13 @@ use zip::ZipArchive;
 
 use super::cache::write_failed;
 use super::digest::{CHUNK, Digest, human, name_of};
-use crate::disk::is_zero;
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::disk::{ReadAt, XzImage, XzImageOptions, is_zero};
+use crate::error::{Error, Result, ResultExt};
 use crate::job::{Job, Task};
 
 const BLOCK: usize = 4096;
 /// Threads are given up to stay below this.
-const XZ_MEMORY: u64 = 512 << 20;
+const XZ_MEMORY: u64 = 256 << 20;
 /// A file that needs more than this to decompress is refused.
 const XZ_MEMORY_MAX: u64 = 1 << 30;
 
@@ -75,21 +75,45 @@ pub(super) struct Expected {
 impl Expected {
     /// Compares with the image that was found in `source`.
     pub fn check(&self, source: &Path, len: u64, digest: &Digest) -> Result<()> {
-        let wrong = |what, expected: &dyn Display, found: &dyn Display| {
-            Error::verification(format!(
-                "the image in {} has the wrong {what}: expected {expected}, found {found}",
-                source.display()
-            ))
-            .with_hint("the list of operating systems and the image do not belong together: try again later")
-        };
-        if let Some(expected) = self.len.filter(|&expected| expected != len) {
-            return Err(wrong("size", &expected, &len));
-        }
+        self.check_len(source, len)?;
         match &self.sha256 {
-            Some(expected) if expected != digest => Err(wrong("sha256", expected, digest)),
+            Some(expected) if expected != digest => Err(wrong(source, "sha256", expected, digest)),
             _ => Ok(()),
         }
     }
+
+    /// Compares with the length of the image in `source`.
+    pub fn check_len(&self, source: &Path, len: u64) -> Result<()> {
+        match self.len {
+            Some(expected) if expected != len => Err(wrong(source, "size", &expected, &len)),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn wrong(source: &Path, what: &str, expected: &dyn Display, found: &dyn Display) -> Error {
+    Error::verification(format!(
+        "the image in {} has the wrong {what}: expected {expected}, found {found}",
+        source.display()
+    ))
+    .with_hint(
+        "the list of operating systems and the image do not belong together: try again later",
+    )
+}
+
+/// Whether the `.xz` file at `source` can be read block by block. If so, its image must be no longer
+/// than `limit` bytes, and as long as expected.
+///
+/// `false` for a damaged file, too: to decompress it finds out more about where.
+pub(super) fn has_blocks(source: &Path, expected: &Expected, limit: u64) -> Result<bool> {
+    let Ok(Some(image)) = XzImage::open(source, XzImageOptions::default()) else {
+        return Ok(false);
+    };
+    if image.len() > limit {
+        return Err(too_large(source, limit));
+    }
+    expected.check_len(source, image.len())?;
+    Ok(true)
 }
 
 /// Writes the image compressed in `source` to `target`, which must be empty, and returns its
@@ -112,13 +136,36 @@ pub(super) fn unpack(
         hasher: Sha256::new(),
         limit: expected.len.unwrap_or(limit).min(limit),
     };
-    match format {
-        Format::Zip => unpack_zip(source, &mut image, job)?,
-        _ => unpack_stream(source, format, &mut image, job)?,
+    let blocks = match format {
+        Format::Xz => XzImage::open(source, XzImageOptions::default()).unwrap_or(None),
+        _ => None,
+    };
+    match (blocks, format) {
+        (Some(blocks), _) => unpack_blocks(&blocks, &mut image, job)?,
+        (None, Format::Zip) => unpack_zip(source, &mut image, job)?,
+        (None, _) => unpack_stream(source, format, &mut image, job)?,
     }
     let (file, len, digest) = image.finish()?;
     expected.check(source, len, &digest)?;
     Ok((file, len, digest))
+}
+
+fn unpack_blocks(blocks: &XzImage, image: &mut Image, job: &Job) -> Result<()> {
+    let layout = blocks.layout();
+    let label = format!("unpacking {}", name_of(image.source));
+    let mut task = job.progress.begin(&label, Some(layout.file_size));
+    // The decoder's dictionary and the block itself, of each thread and of two more that wait.
+    let each = layout.largest_block().saturating_mul(3) / 2;
+    let fit = (XZ_MEMORY / each.max(1)).saturating_sub(2) as usize;
+    let cores = available_parallelism().map_or(1, |threads| threads.get());
+    blocks.blocks_in_order(fit.clamp(1, cores), &job.cancel, |place, block| {
+        match block.data() {
+            Some(data) => data.chunks(CHUNK).try_for_each(|part| image.append(part))?,
+            None => image.append_zeros(place.uncompressed_size)?,
+        }
+        task.advance(place.total_size());
+        Ok(())
+    })
 }
 
 fn unpack_stream(source: &Path, format: Format, image: &mut Image, job: &Job) -> Result<()> {
@@ -346,7 +393,7 @@ impl Image<'_> {
     fn append(&mut self, bytes: &[u8]) -> Result<()> {
         let end = self.len + bytes.len() as u64;
         if end > self.limit {
-            return Err(self.too_large());
+            return Err(too_large(self.source, self.limit));
         }
         self.hasher.update(bytes);
         let mut start = 0;
@@ -371,17 +418,14 @@ impl Image<'_> {
         Ok(())
     }
 
-    fn too_large(&self) -> Error {
-        Error::new(
-            ErrorKind::Refused,
-            format!(
-                "{} unpacks to more than {} ({} bytes), and no further is read",
-                self.source.display(),
-                human(self.limit),
-                self.limit
-            ),
-        )
-        .with_hint("it is not the image it claims to be, or was made to fill disks")
+    fn append_zeros(&mut self, mut len: u64) -> Result<()> {
+        let zeros = vec![0; CHUNK.min(len as usize)];
+        while len > 0 {
+            let n = len.min(zeros.len() as u64);
+            self.append(&zeros[..n as usize])?;
+            len -= n;
+        }
+        Ok(())
     }
 
     fn finish(self) -> Result<(File, u64, Digest)> {
@@ -396,6 +440,15 @@ impl Image<'_> {
             .map_err(|error| write_failed(error, self.path, self.written))?;
         Ok((self.file, self.len, Digest::of(self.hasher)))
     }
+}
+
+fn too_large(source: &Path, limit: u64) -> Error {
+    Error::refused(format!(
+        "{} unpacks to more than {} ({limit} bytes), and no further is read",
+        source.display(),
+        human(limit)
+    ))
+    .with_hint("it is not the image it claims to be, or was made to fill disks")
 }
 
 /// The length of the first run of blocks that are all zero, or all not, and which of the two.

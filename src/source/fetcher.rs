@@ -62,11 +62,11 @@ pub enum Verified {
     Local,
 }
 
-/// A base as a raw image.
+/// A base, whole and verified.
 #[derive(Debug, Clone)]
 pub struct BaseImage {
-    /// The raw image. Never write to it.
-    pub raw: PathBuf,
+    /// The raw image, if there is one: the base itself, or its copy in the cache. Never write to it.
+    pub raw: Option<PathBuf>,
     /// The compressed file it came from, unless it was raw from the start.
     pub compressed: Option<PathBuf>,
     /// What it is, for people.
@@ -75,9 +75,11 @@ pub struct BaseImage {
     pub url: Option<String>,
     /// Of the file as downloaded or given.
     pub source_sha256: String,
-    /// Of the raw image.
-    pub raw_sha256: String,
+    /// Of the raw image, if it was unpacked once.
+    pub raw_sha256: Option<String>,
     pub verified: Verified,
+    /// What the raw image must come to.
+    expected: Expected,
 }
 
 /// A file that a role puts into the image.
@@ -127,6 +129,30 @@ struct Source {
     expected: Expected,
 }
 
+impl Source {
+    /// The base that it holds, compressed.
+    fn image(self, raw: Option<PathBuf>, raw_sha256: Option<Digest>) -> BaseImage {
+        BaseImage {
+            raw,
+            compressed: Some(self.path),
+            description: self.description,
+            url: self.url,
+            source_sha256: self.digest.to_string(),
+            raw_sha256: raw_sha256.map(|digest| digest.to_string()),
+            verified: self.verified,
+            expected: self.expected,
+        }
+    }
+}
+
+impl BaseImage {
+    /// The file is not compressed: it is the raw image itself.
+    fn with_raw_in_place(mut self) -> Self {
+        self.raw = self.compressed.take();
+        self
+    }
+}
+
 /// A page as last seen.
 #[derive(Debug, Serialize, Deserialize)]
 struct Page {
@@ -164,12 +190,69 @@ impl Fetcher {
 
     /// The base as a raw image. A compressed one is decompressed into the cache, once.
     pub fn base(&self, request: &BaseRequest) -> Result<BaseImage> {
+        self.unpack(self.find(request)?)
+    }
+
+    /// The base as it is. An `.img.xz` that can be read block by block
+    /// ([`XzImage`](crate::disk::XzImage)) is not decompressed, unless it was before; other
+    /// compressed ones are, into the cache, once.
+    ///
+    /// Of what is not decompressed only the length is compared with what the index says of the raw
+    /// image: its digest takes all of it.
+    pub fn find(&self, request: &BaseRequest) -> Result<BaseImage> {
         let source = match request {
             BaseRequest::Alias(alias) => self.aliased(alias),
             BaseRequest::Url { url, sha256 } => self.at_url(url, sha256.as_deref()),
             BaseRequest::Path(path) => self.at_path(path),
         }?;
-        self.unpacked(source)
+        let format = Format::of_file(&source.path)?;
+        if format == Format::Raw {
+            let len = local_metadata(&source.path, "the base image")?.len();
+            source.expected.check(&source.path, len, &source.digest)?;
+            let digest = source.digest.clone();
+            return Ok(source.image(None, Some(digest)).with_raw_in_place());
+        }
+        if let Some((raw, sha256)) = self.unpacked_before(&source)? {
+            return Ok(source.image(Some(raw), Some(sha256)));
+        }
+        if format == Format::Xz {
+            let limit = self.options.max_image_bytes;
+            if decompress::has_blocks(&source.path, &source.expected, limit)? {
+                let known = self.record(&source).map(|record| record.sha256);
+                return Ok(source.image(None, known));
+            }
+        }
+        let (raw, sha256) = self.decompressed(&source, format)?;
+        if format == Format::Xz {
+            self.job.progress.note(&format!(
+                "{} is not packed in blocks as `xz -T0` makes them: it had to be unpacked into the cache",
+                source.description
+            ));
+        }
+        Ok(source.image(Some(raw), Some(sha256)))
+    }
+
+    /// Decompresses `base` into the cache, if it is not there.
+    pub fn unpack(&self, base: BaseImage) -> Result<BaseImage> {
+        let (None, Some(path)) = (&base.raw, &base.compressed) else {
+            return Ok(base);
+        };
+        let source = Source {
+            path: path.clone(),
+            digest: Digest::given(&base.source_sha256, &base.description)?,
+            description: base.description,
+            url: base.url,
+            verified: base.verified,
+            expected: base.expected,
+        };
+        let format = Format::of_file(&source.path)?;
+        let (raw, sha256) = self.decompressed(&source, format)?;
+        Ok(source.image(Some(raw), Some(sha256)))
+    }
+
+    /// Where raw copies of bases are kept.
+    pub fn raw_folder(&self) -> PathBuf {
+        self.cache.raw_folder()
     }
 
     /// A payload file.
@@ -258,51 +341,39 @@ impl Fetcher {
         })
     }
 
-    fn unpacked(&self, source: Source) -> Result<BaseImage> {
-        let format = Format::of_file(&source.path)?;
-        let (raw, raw_sha256, compressed) = match format {
-            Format::Raw => {
-                let len = local_metadata(&source.path, "the base image")?.len();
-                source.expected.check(&source.path, len, &source.digest)?;
-                (source.path, source.digest.clone(), None)
-            }
-            _ => {
-                let (raw, sha256) = self.decompressed(&source, format)?;
-                (raw, sha256, Some(source.path))
-            }
+    /// What is known of the raw image in `source`, also when there is no copy of it any more.
+    fn record(&self, source: &Source) -> Option<RawRecord> {
+        read_record(&self.cache.raw(&source.digest).with_extension("json"))
+    }
+
+    /// The raw image in the cache, with its digest.
+    fn unpacked_before(&self, source: &Source) -> Result<Option<(PathBuf, Digest)>> {
+        let Some(record) = self.record(source) else {
+            return Ok(None);
         };
-        Ok(BaseImage {
-            raw,
-            compressed,
-            description: source.description,
-            url: source.url,
-            source_sha256: source.digest.to_string(),
-            raw_sha256: raw_sha256.to_string(),
-            verified: source.verified,
-        })
+        source
+            .expected
+            .check(&source.path, record.len, &record.sha256)?;
+        let raw = self.cache.raw(&source.digest);
+        let whole = fs::metadata(&raw).is_ok_and(|metadata| metadata.len() == record.len);
+        Ok(whole.then_some((raw, record.sha256)))
     }
 
     fn decompressed(&self, source: &Source, format: Format) -> Result<(PathBuf, Digest)> {
         let raw = self.cache.raw(&source.digest);
-        let record_path = raw.with_extension("json");
         let what = format!("unpacking {}", source.description);
         let _lock = self
             .cache
             .lock(&format!("raw-{}", source.digest), &what, &self.job)?;
-        if let Some(record) = read_record::<RawRecord>(&record_path)
-            && fs::metadata(&raw).is_ok_and(|metadata| metadata.len() == record.len)
-        {
-            source
-                .expected
-                .check(&source.path, record.len, &record.sha256)?;
-            return Ok((raw, record.sha256));
+        if let Some(found) = self.unpacked_before(source)? {
+            return Ok(found);
         }
         let temporary = raw.with_extension("img.part");
         let unpacked = self
             .unpack_to(&temporary, source, format)
             .and_then(|(file, record)| {
                 cache::place(&file, &temporary, &raw)?;
-                write_record(&record_path, &record)?;
+                write_record(&raw.with_extension("json"), &record)?;
                 Ok((raw, record.sha256))
             });
         if unpacked.is_err() {

@@ -1,0 +1,303 @@
+//! Builds from bases that stay packed: what comes out is what a raw base gives, and no more of the
+//! base is decoded, kept or held in memory than it takes.
+
+#[allow(dead_code)]
+mod cli_support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
+
+use cli_support::{PROFILE, Ran, Workbench, files_below, fixture};
+use sha2::{Digest, Sha256};
+use tempfile::TempDir;
+
+fn xz(args: &[&str], input: &Path) -> Vec<u8> {
+    let out = Command::new("xz").args(args).arg(input).output().unwrap();
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success(), "xz {args:?}: {said}");
+    out.stdout
+}
+
+/// A fixture, raw and in blocks of 1 MiB.
+struct Bases {
+    dir: TempDir,
+    raw: PathBuf,
+}
+
+static BASES: LazyLock<Bases> = LazyLock::new(|| {
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let raw = fixture("trixie");
+    let packed = xz(&["-T2", "-0", "-c", "--block-size=1MiB"], &raw);
+    fs::write(dir.path().join("base.img.xz"), packed).unwrap();
+    Bases { dir, raw }
+});
+
+fn raw() -> &'static str {
+    BASES.raw.to_str().unwrap()
+}
+
+fn packed() -> String {
+    BASES.dir.path().join("base.img.xz").display().to_string()
+}
+
+#[track_caller]
+fn build(bench: &Workbench, base: &str, more: &[&str]) -> Ran {
+    let ran = bench.run(&bench.build_args(base, more));
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    ran
+}
+
+/// The raw image that `node` is when it is built from the raw base.
+static EXPECTED: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let bench = Workbench::new();
+    build(&bench, raw(), &["--format", "img"]);
+    fs::read(bench.path("out/node.img")).unwrap()
+});
+
+fn hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+fn raw_copies(bench: &Workbench) -> usize {
+    let files = files_below(&bench.path("cache/raw"));
+    files
+        .iter()
+        .filter(|path| path.extension().is_some_and(|e| e == "img"))
+        .count()
+}
+
+/// “decoded N of M blocks”.
+fn decoded(said: &str) -> (usize, usize) {
+    let line = said
+        .lines()
+        .find(|line| line.contains(": decoded "))
+        .unwrap_or_else(|| panic!("{said}"));
+    let numbers: Vec<usize> = line
+        .rsplit(": decoded ")
+        .next()
+        .unwrap()
+        .split(' ')
+        .filter_map(|word| word.parse().ok())
+        .collect();
+    (numbers[0], numbers[1])
+}
+
+#[test]
+fn a_node_from_a_packed_base_is_that_of_the_raw_base() {
+    let bench = Workbench::new();
+    let ran = build(&bench, &packed(), &["--format", "img.xz", "-v"]);
+    assert!(xz(&["-dc"], &bench.path("out/node.img.xz")) == *EXPECTED);
+    // Nothing was unpacked, and little decoded.
+    assert_eq!(files_below(&bench.path("cache/raw")), Vec::<PathBuf>::new());
+    assert!(!ran.stderr.contains("unpacking"), "{}", ran.stderr);
+    let (some, all) = decoded(&ran.stderr);
+    assert!(some * 4 < all, "{some} of {all} blocks");
+
+    let ran = build(&bench, &packed(), &["--format", "img"]);
+    assert!(fs::read(bench.path("out/node.img")).unwrap() == *EXPECTED);
+    assert_eq!(raw_copies(&bench), 0);
+    let sums = fs::read_to_string(bench.path("out/SHA256SUMS")).unwrap();
+    assert!(sums.contains(&hex(&EXPECTED)), "{sums}");
+    assert!(ran.stdout.contains("SHA256SUMS"));
+}
+
+#[test]
+fn the_digest_of_the_raw_image_is_told_when_asked_for() {
+    let bench = Workbench::new();
+    let ran = build(&bench, &packed(), &["--checksums", "all"]);
+    let digest = hex(&EXPECTED);
+    assert!(
+        ran.stderr.contains(&format!("raw image: {digest}")),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(raw_copies(&bench), 0);
+    let ran = build(&bench, raw(), &["--checksums", "all", "--format", "img"]);
+    assert!(
+        ran.stderr.contains(&format!("raw image: {digest}")),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
+fn without_checksums_the_image_is_the_same_and_no_old_digest_stays() {
+    let bench = Workbench::new();
+    let sums = bench.path("out/SHA256SUMS");
+    build(&bench, &packed(), &["--format", "img"]);
+    assert!(sums.exists());
+    for base in [raw(), &packed()] {
+        let ran = build(&bench, base, &["--format", "img", "--checksums", "none"]);
+        assert!(fs::read(bench.path("out/node.img")).unwrap() == *EXPECTED);
+        assert!(!sums.exists());
+        assert!(!ran.stdout.contains("SHA256SUMS"));
+    }
+    build(&bench, &packed(), &["--format", "img.xz"]);
+    let ran = build(&bench, raw(), &["--format", "img", "--checksums", "none"]);
+    // The digest of the packed image is still right.
+    let text = fs::read_to_string(&sums).unwrap();
+    assert!(
+        text.contains("node.img.xz") && text.lines().count() == 1,
+        "{text}"
+    );
+    assert!(ran.stdout.contains("SHA256SUMS"));
+}
+
+#[test]
+fn several_raw_images_are_made_from_one_unpacking() {
+    let bench = Workbench::new();
+    let other = PROFILE
+        .replace("\"node\"", "\"other\"")
+        .replace("10.0.0.2", "10.0.0.3");
+    bench.write("profiles/other.toml", other);
+    let both = |base: &str, out: &str| {
+        let args = ["--all", "--base", base, "--offline", "--format", "img"];
+        let ran = bench.run(&[&args[..], &["-v", "--out", out]].concat());
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        ran
+    };
+    let ran = both(&packed(), "out");
+    assert_eq!(ran.stderr.matches("unpacking").count(), 1, "{}", ran.stderr);
+    assert_eq!(raw_copies(&bench), 1);
+    both(raw(), "from-raw");
+    for name in ["node.img", "other.img"] {
+        let of = |out: &str| fs::read(bench.path(out).join(name)).unwrap();
+        assert!(of("out") == of("from-raw"), "{name}");
+    }
+    fs::remove_file(bench.path("profiles/other.toml")).unwrap();
+    // The copy is used from then on; without it the base is read packed again.
+    let ran = build(&bench, &packed(), &["-v"]);
+    assert!(
+        ran.stderr.contains("read from a raw image"),
+        "{}",
+        ran.stderr
+    );
+    fs::remove_dir_all(bench.path("cache/raw")).unwrap();
+    let ran = build(&bench, &packed(), &["-v"]);
+    assert!(ran.stderr.contains(": decoded "), "{}", ran.stderr);
+    assert!(xz(&["-dc"], &bench.path("out/node.img.xz")) == *EXPECTED);
+}
+
+#[test]
+fn bases_packed_in_other_ways_give_the_same_node() {
+    let folder = BASES.dir.path();
+    let split = |name: &str, part: &[u8]| {
+        let path = folder.join(name);
+        fs::write(&path, part).unwrap();
+        xz(&["-T2", "-0", "-c", "--block-size=4MiB"], &path)
+    };
+    let whole = fs::read(raw()).unwrap();
+    let (a, b) = whole.split_at(77 << 20);
+    let ways = [
+        (
+            "streams",
+            [split("a", a), vec![0; 8], split("b", b)].concat(),
+            true,
+        ),
+        (
+            "crc32",
+            xz(
+                &["-T2", "-0", "-c", "-C", "crc32", "--block-size=8MiB"],
+                &BASES.raw,
+            ),
+            true,
+        ),
+        ("one-block", xz(&["-T1", "-0", "-c"], &BASES.raw), false),
+    ];
+    for (name, bytes, in_place) in ways {
+        let path = folder.join(format!("{name}.img.xz"));
+        fs::write(&path, bytes).unwrap();
+        let bench = Workbench::new();
+        let ran = build(&bench, path.to_str().unwrap(), &["--format", "img", "-v"]);
+        assert!(
+            fs::read(bench.path("out/node.img")).unwrap() == *EXPECTED,
+            "{name}"
+        );
+        assert_eq!(raw_copies(&bench) == 0, in_place, "{name}");
+        assert_eq!(
+            ran.stderr.contains("not packed in blocks"),
+            !in_place,
+            "{}",
+            ran.stderr
+        );
+    }
+}
+
+#[test]
+fn damage_in_a_packed_base_is_found_where_it_is_read() {
+    let mut bytes = fs::read(packed()).unwrap();
+    // Near the start, in the boot partition.
+    bytes[3000] ^= 0x40;
+    let bench = Workbench::new();
+    bench.write("bad.img.xz", &bytes);
+    for format in ["img", "img.xz"] {
+        let ran = bench.run(&bench.build_args("bad.img.xz", &["--format", format]));
+        ran.assert_fails(1, &["of 280 of bad.img.xz", "damaged"]);
+        bench.assert_nothing_left();
+    }
+}
+
+/// As many nodes as anybody has, at once, with more payload than the memory could hold.
+#[test]
+#[cfg(target_os = "linux")]
+fn fifty_nodes_stay_within_the_memory() {
+    const MEMORY_KIB: usize = 400 << 10;
+    let bench = Workbench::empty();
+    let file = bench.path("blob").display().to_string();
+    let role = format!(
+        "[[payload]]\nname = \"blob\"\nfile = {file:?}\npath = \"/opt/blob\"\nmode = \"0644\"\n"
+    );
+    let line = |n: u32| format!("line {n} of many\n").into_bytes();
+    let blob: Vec<u8> = (0..400_000).flat_map(line).collect();
+    bench.write("blob", &blob);
+    bench.add_role(&role);
+    let common = PROFILE
+        .replace("hostname = \"node\"", "")
+        .replace("address  = \"10.0.0.2\"", "")
+        .replace("roles    = []", "roles    = [\"x\"]");
+    fs::remove_file(bench.path("profiles/node.toml")).unwrap();
+    bench.write("profiles/cluster.toml", common);
+    for node in 0..50 {
+        let text = format!(
+            "extends = \"cluster\"\nhostname = \"node-{node}\"\naddress = \"10.0.0.{}\"\n",
+            node + 10
+        );
+        bench.write(&format!("profiles/node-{node}.toml"), text);
+    }
+    let base = packed();
+    let args = [
+        "--all",
+        "--base",
+        &base,
+        "--offline",
+        "--jobs",
+        "50",
+        "--format",
+        "img.xz",
+    ];
+    // The kernel refuses more memory than this, and then the program ends.
+    let mut command = Command::new("sh");
+    command.args([
+        "-c",
+        &format!("ulimit -d {MEMORY_KIB} && exec \"$@\""),
+        "sh",
+    ]);
+    command.arg(env!("CARGO_BIN_EXE_imgbuild")).args(args);
+    bench.surround(&mut command);
+    let ran = Ran::of(command.output().unwrap());
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert_eq!(ran.stdout.lines().count(), 51);
+    // Each is a node of its own, with the payload.
+    let image = |node: &str| xz(&["-dc"], &bench.path(&format!("out/{node}.img.xz")));
+    let (first, last) = (image("node-0"), image("node-49"));
+    assert!(first != last);
+    for image in [first, last] {
+        let mut lines = image.split(|&byte| byte == b'\n');
+        assert!(lines.any(|line| line == b"line 399999 of many"));
+    }
+}
