@@ -791,6 +791,7 @@ mod tests {
             ("[user]\nname = \"root\"", "system account"),
             ("[ssh]\nenabled = \"yes\"", "true or false"),
             ("firstboot = \"never\"", "`auto`, `cloud-init`, `offline`"),
+            ("[disk]\ntable = \"mbr\"", "`keep`, `gpt`"),
             ("[secrets]\npassword_hash = 5", "env:NAME"),
             ("user = 5", "must be a table"),
         ] {

@@ -3,7 +3,7 @@
 //! The primary GPT (34 sectors with the protective MBR) goes into the gap before the first partition,
 //! the backup behind a disk that is made longer for it. Entries begin at sector 2 and usable sectors
 //! at 34, right behind them: Windows moves the entries of any other layout as soon as it sees the
-//! card, and Raspberry Pi 5 bootloaders of before mid-2024 do not find them there (rpi-eeprom issue
+//! card, and the first bootloaders of the Raspberry Pi 5 do not find them there (rpi-eeprom issue
 //! 585). The boot partition is “basic data”, as in Raspberry Pi's own rpi-image-gen: the bootloaders
 //! look for that type or EFI System, and laptops mount only the first of the two unasked.
 
