@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 use images_support::build::{
     KEY, PASSWORD_HASH, PROFILES, Request, Table, World, secret_values, table,
 };
-use images_support::model::Model;
+use images_support::model::{Model, renamed};
 use images_support::tree::Tree;
 use images_support::{
     accepts, boot, fixture, full_tier, judges, large_base, no_problems, tool, tree,
@@ -137,7 +137,7 @@ impl<'a> Node<'a> {
 
     fn check(&self) -> Vec<&'static str> {
         self.file_systems_are_clean();
-        self.partition_table_is_kept();
+        self.partition_table_is_as_wanted();
         self.root_is_as_planned();
         self.boot_is_as_planned();
         self.secrets_are_kept();
@@ -165,18 +165,39 @@ impl<'a> Node<'a> {
         );
     }
 
-    fn partition_table_is_kept(&self) {
+    /// Old and new `PARTUUID`s, when an MBR became a GPT.
+    fn new_ids(&self) -> Vec<(String, String)> {
+        if self.base.table.label == self.table.label {
+            return Vec::new();
+        }
+        let disk_id = self.base.table.id.strip_prefix("0x").unwrap();
+        let (boot, root) = (&self.table.boot, &self.table.root);
+        vec![
+            (format!("{disk_id}-01"), boot.uuid.to_lowercase()),
+            (format!("{disk_id}-02"), root.uuid.to_lowercase()),
+        ]
+    }
+
+    fn partition_table_is_as_wanted(&self) {
         let (old, new) = (&self.base.table, &self.table);
         let name = &self.name;
         let mut expected = old.clone();
+        let len = |path: &Path| path.metadata().unwrap().len();
+        let (mut old_len, new_len) = (len(&self.base.path), len(&self.image));
+        if self.request.sets.iter().any(|s| s == "disk.table=gpt") && old.label == "dos" {
+            expected = as_gpt(old, new);
+            old_len += 1 << 20;
+        }
         if self.may_grow {
             assert!(new.root.len > old.root.len, "{name}: it did not grow");
             expected.root.len = new.root.len;
         } else {
-            let len = |path: &Path| path.metadata().unwrap().len();
-            assert_eq!(len(&self.base.path), len(&self.image), "{name}: length");
+            assert_eq!(old_len, new_len, "{name}: length");
         }
         assert_eq!(*new, expected, "{name}: partition table");
+        if new.label == "gpt" {
+            sgdisk_is_content(name, &self.image);
+        }
         // Boot code and disk id.
         let (old, new) = (head(&self.base.path, 446), head(&self.image, 446));
         assert_eq!(old, new, "{name}: first 446 bytes");
@@ -193,7 +214,8 @@ impl<'a> Node<'a> {
         let units = self.unit_files();
         let base = self.base;
         let base_fs = tree::open(&base.path, base.table.root.start);
-        let model = Model::new(&base.tree, &base_fs, self.world, &edits, self.time, &units);
+        let mut model = Model::new(&base.tree, &base_fs, self.world, &edits, self.time, &units);
+        model.rename_partitions(&self.new_ids());
         no_problems(&self.name, &tree::differences(&model.tree, &self.tree));
         self.untouched_inodes_are_the_same(&model);
     }
@@ -245,7 +267,10 @@ impl<'a> Node<'a> {
     }
 
     fn boot_is_as_planned(&self) {
-        let expected = boot::expected(self.world, &self.base.boot, &self.edits(), self.time);
+        let mut expected = boot::expected(self.world, &self.base.boot, &self.edits(), self.time);
+        let line = expected.get_mut("/cmdline.txt").unwrap();
+        let before = String::from_utf8(line.bytes.take().unwrap()).unwrap();
+        line.bytes = Some(renamed(&before, &self.new_ids()).into_bytes());
         no_problems(&self.name, &boot::differences(&expected, &self.boot));
         let text = |path: &str| {
             let entry = self.boot.get(path).and_then(|e| e.bytes.clone());
@@ -344,6 +369,40 @@ impl<'a> Node<'a> {
         fs.read_to_string(path)
             .unwrap_or_else(|e| panic!("{}: {path}: {e}", self.name))
     }
+}
+
+fn sgdisk_is_content(name: &str, image: &Path) {
+    let said = accepts(name, tool("sgdisk").arg("--verify").arg(image));
+    assert!(
+        said.contains("No problems found"),
+        "{name}: sgdisk says\n{said}"
+    );
+}
+
+/// The table of an MBR base as a GPT: places and order stay, types are their counterparts, and the
+/// ids are what they are.
+fn as_gpt(old: &Table, new: &Table) -> Table {
+    let mut expected = Table {
+        label: "gpt".to_owned(),
+        id: new.id.clone(),
+        ..old.clone()
+    };
+    for (part, kind, uuid) in [
+        (
+            &mut expected.boot,
+            "EBD0A0A2-B9E5-4433-87C0-68B6B72699C7",
+            &new.boot.uuid,
+        ),
+        (
+            &mut expected.root,
+            "0FC63DAF-8483-4772-8E79-3D69D8477DE4",
+            &new.root.uuid,
+        ),
+    ] {
+        (part.kind, part.uuid) = (kind.to_owned(), uuid.clone());
+    }
+    assert!(new.boot.uuid != new.root.uuid && new.id.len() == new.root.uuid.len());
+    expected
 }
 
 fn head(path: &Path, len: usize) -> Vec<u8> {
@@ -461,6 +520,89 @@ fn a_gpt_base_keeps_its_table() {
     let world = World::new();
     let base = Base::fixture("gpt");
     check(&world, base, &Request::one(&base.path, "master"));
+}
+
+/// An MBR base with a GPT, also of a fixed size; and a base that has one.
+#[test]
+fn a_base_gets_a_gpt() {
+    let world = World::new();
+    for (variant, profile, size) in [
+        ("trixie", "gateway", None),
+        ("bookworm", "worker-2", Some(1 << 30)),
+        ("gpt", "worker-1", Some(1 << 30)),
+    ] {
+        let base = Base::fixture(variant);
+        let mut request = Request::one(&base.path, profile).set("disk.table=gpt");
+        let size_set = size.map(|size: u64| format!("disk.size={size}"));
+        request.sets.extend(size_set);
+        let said = world.build(&request);
+        let plans = world.plans(&request);
+        plan_is_printed(&world, &request, &plans, &said);
+        assert!(world.plan_text(&request, false).contains("\n  gpt "));
+        assert!(
+            world
+                .plan_text(&request, true)
+                .contains("\"table\": \"gpt\"")
+        );
+        let mut node = Node::read(&world, base, &request, &plans[0]);
+        node.name = format!("{} as a GPT", node.name);
+        node.may_grow = size.is_some();
+        match variant {
+            "gpt" => node.partition_table_is_as_wanted(),
+            _ => drop(node.check()),
+        }
+        names_its_partitions(&node);
+        first_boot_grows_it(&node);
+        if let Some(size) = size {
+            let len = node.image.metadata().unwrap().len();
+            assert_eq!(len, size, "{}: length", node.name);
+        }
+    }
+}
+
+/// What the kernel and systemd look for is in the table, and the first boot leaves the table alone
+/// but for our own unit.
+fn names_its_partitions(node: &Node<'_>) {
+    let name = &node.name;
+    let (boot, root) = (&node.table.boot, &node.table.root);
+    let cmdline = node.boot["/cmdline.txt"].bytes.clone().unwrap();
+    let cmdline = String::from_utf8(cmdline).unwrap();
+    let words: Vec<&str> = cmdline.split_whitespace().collect();
+    let found = format!("root=PARTUUID={}", root.uuid.to_lowercase());
+    assert!(words.contains(&found.as_str()), "{name}: {cmdline}");
+    let not = |w: &&&str| w.starts_with("resize") || w.contains("firstboot");
+    assert_eq!(words.iter().find(not), None, "{name}: {cmdline}");
+    let fstab = node.text("/etc/fstab");
+    for (uuid, place) in [(&boot.uuid, "/boot/firmware"), (&root.uuid, "/")] {
+        let device = format!("PARTUUID={}", uuid.to_lowercase());
+        let line = |l: &str| l.split_whitespace().take(2).eq([device.as_str(), place]);
+        assert!(fstab.lines().any(line), "{name}: no {place} in\n{fstab}");
+    }
+    let unit = "/etc/systemd/system/sysinit.target.wants/imgbuild-grow.service";
+    assert!(node.tree.contains_key(unit), "{name}: {unit}");
+}
+
+/// What the first boot does to the table of a card that is larger than the image: the very command.
+fn first_boot_grows_it(node: &Node<'_>) {
+    let name = &node.name;
+    let card = node.world.path("card");
+    accepts(
+        name,
+        tool("cp").arg("--sparse=always").args([&node.image, &card]),
+    );
+    let len = node.image.metadata().unwrap().len() + (1 << 30) + 512;
+    let file = std::fs::File::options().write(true).open(&card).unwrap();
+    file.set_len(len).unwrap();
+    let script = node.text("/usr/lib/imgbuild/grow");
+    let command = script.lines().find(|l| l.contains("sfdisk --")).unwrap();
+    let command = format!("set -eu; number=2; disk=$1; {command}");
+    for _ in 0..2 {
+        accepts(name, tool("sh").args(["-c", &command, "sh"]).arg(&card));
+        sgdisk_is_content(name, &card);
+        let mut expected = node.table.clone();
+        expected.root.len = len - 33 * 512 - expected.root.start;
+        assert_eq!(table(&card), expected, "{name}: on a larger card");
+    }
 }
 
 /// Without SOURCE_DATE_EPOCH everything is dated as the base was last written.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
-use imgbuild::disk::partition_table::{self, TableKind};
+use imgbuild::disk::partition_table::{self, PartitionTable, TableKind};
 use imgbuild::disk::{CowDisk, Memory, PAGE_SIZE, RawFile, ReadAt};
 use imgbuild::error::Result;
 use proptest::prelude::*;
@@ -327,6 +327,172 @@ fn an_unusual_gpt_keeps_its_numbers_and_its_places() {
     assert_eq!(kept(dump(&base)), kept(dump(&path)));
 }
 
+/// `sfdisk` of other util-linux, `sgdisk` and `blkid` find nothing wrong and see what we see.
+fn accepted_gpt(path: &str, table: &PartitionTable) {
+    let verify = tool("sfdisk", &["--verify", path], "").unwrap();
+    assert!(verify.contains("No errors detected"), "{verify}");
+    if let Some(verify) = tool("sgdisk", &["--verify", path], "") {
+        let clean = verify.contains("No problems found") && !verify.contains("Warning");
+        assert!(clean, "{verify}");
+    }
+    let TableKind::Gpt { disk_guid } = &table.kind else {
+        panic!("{table:?}")
+    };
+    let probed = tool("blkid", &["-p", "-o", "export", path], "").unwrap();
+    for line in ["PTTYPE=gpt".to_owned(), format!("PTUUID={disk_guid}")] {
+        assert!(probed.lines().any(|l| l == line), "{line}: {probed}");
+    }
+    let columns = "NR,START,SECTORS,UUID,NAME";
+    let args = ["--raw", "--noheadings", "--output", columns, path];
+    let seen = tool("partx", &args, "").unwrap();
+    for (part, name) in [(&table.boot, "bootfs"), (&table.root, "rootfs")] {
+        let (start, sectors) = (part.start / 512, part.len / 512);
+        let line = format!("{} {start} {sectors} {} {name}", part.number, part.partuuid);
+        assert!(seen.lines().any(|l| l == line), "{line}: {seen}");
+    }
+}
+
+fn bytes(disk: &CowDisk, range: std::ops::Range<u64>) -> Vec<u8> {
+    let mut bytes = vec![0; (range.end - range.start) as usize];
+    disk.read_at(range.start, &mut bytes).unwrap();
+    bytes
+}
+
+#[test]
+fn makes_a_gpt_of_an_mbr() {
+    let image = mbr_image();
+    let made = || {
+        let disk = disk(image.clone());
+        let converted = partition_table::to_gpt(&disk, "bondsmith").unwrap();
+        (disk, converted)
+    };
+    let (disk, converted) = made();
+    let (old, new) = (
+        partition_table::read(disk.base().as_ref()).unwrap(),
+        &converted.table,
+    );
+    assert_eq!(*new, partition_table::read(&disk).unwrap());
+    assert!(matches!(new.kind, TableKind::Gpt { .. }));
+    for (old, new) in [(&old.boot, &new.boot), (&old.root, &new.root)] {
+        assert_eq!((old.number, old.range()), (new.number, new.range()));
+        let named = format!("PARTUUID={}\t/", old.partuuid);
+        let wanted = format!("PARTUUID={}\t/", new.partuuid);
+        assert_eq!(converted.new_ids.replace_in(&named), wanted);
+    }
+    // Of the base one page changes, and in it boot code and disk id do not.
+    assert_eq!(disk.len(), LEN + MIB);
+    let dirty = disk.settle().unwrap();
+    let (front, behind): (Vec<u64>, Vec<u64>) = dirty.iter().partition(|p| **p * PAGE_SIZE < LEN);
+    assert_eq!(front, [0]);
+    assert!(!behind.is_empty());
+    assert_eq!(bytes(&disk, 0..446), image[..446]);
+    assert_eq!(bytes(&disk, 34 * 512..LEN), image[34 * 512..]);
+    // The same again is the same to the byte; another owner has other ids; a GPT is left alone.
+    let (again, _) = made();
+    let all = |disk: &CowDisk| bytes(disk, 0..disk.len());
+    assert_eq!(all(&again), all(&disk));
+    let other = CowDisk::new(Arc::new(Memory::from(image.clone())));
+    let other = partition_table::to_gpt(&other, "windrunner").unwrap();
+    assert_ne!(other.table.root.partuuid, new.root.partuuid);
+    let before = all(&disk);
+    let twice = partition_table::to_gpt(&disk, "windrunner").unwrap();
+    assert_eq!(twice.table, *new);
+    assert!(twice.new_ids.is_empty());
+    assert_eq!(all(&disk), before);
+}
+
+#[test]
+fn says_why_there_can_be_no_gpt() {
+    let message = |image: Vec<u8>| {
+        let disk = disk(image);
+        let error = partition_table::to_gpt(&disk, "x").unwrap_err();
+        assert!(error.hint().is_some(), "{error}");
+        assert!(disk.settle().unwrap().is_empty() && disk.len() == LEN);
+        error.to_string()
+    };
+    let mut early = mbr_image();
+    early[446 + 8..446 + 12].copy_from_slice(&33u32.to_le_bytes());
+    assert!(message(early).contains("partition 1 begins at sector 33, and the table takes 34"));
+    for at in [512, 34 * 512 - 1] {
+        let mut loader = mbr_image();
+        loader[at] = 1;
+        assert!(message(loader).contains("boot loader"));
+    }
+    let mut extended = mbr_image();
+    extended[446 + 16 + 12..][..4].copy_from_slice(&16_384u32.to_le_bytes());
+    let entry = &mut extended[446 + 32..][..16];
+    entry[4] = 0x05;
+    entry[8..12].copy_from_slice(&60_000u32.to_le_bytes());
+    entry[12..16].copy_from_slice(&8u32.to_le_bytes());
+    assert!(message(extended).contains("partition 3 has the MBR type 05"));
+    // The first sector that a partition can begin at, and nothing in the gap.
+    let mut tight = mbr_image();
+    tight[446 + 8..446 + 12].copy_from_slice(&34u32.to_le_bytes());
+    partition_table::to_gpt(&disk(tight), "x").unwrap();
+}
+
+/// The bytes that sfdisk writes when it is told what our table says, and the judgement of others.
+#[test]
+fn sfdisk_makes_the_same_gpt() {
+    let dir = tempfile::tempdir().unwrap();
+    let base = blank(dir.path(), 32 * MIB);
+    let script = "label: dos\nlabel-id: 0x0a1b2c3d\nstart=16384,size=16384,type=c,bootable\n\
+        start=32768,size=16384,type=83\n\nstart=49152,type=82\n";
+    if tool("sfdisk", &[&base], script).is_none() {
+        return;
+    }
+    let disk = CowDisk::new(Arc::new(RawFile::open(base.as_ref()).unwrap()));
+    let table = partition_table::to_gpt(&disk, "bondsmith").unwrap().table;
+    let path = written(&disk, dir.path());
+    accepted_gpt(&path, &table);
+    let dump = tool("sfdisk", &["--dump", &path], "").unwrap();
+    for field in [
+        "first-lba: 34",
+        "last-lba: 67550",
+        "type=EBD0A0A2-B9E5-4433-87C0-68B6B72699C7",
+        "type=0657FD6D-A4AB-43C4-84E5-0933C84B4F4F",
+        "name=\"bootfs\", attrs=\"LegacyBIOSBootable\"",
+    ] {
+        assert!(dump.contains(field), "{field}: {dump}");
+    }
+    let other = dir.path().join("other.img");
+    std::fs::File::create(&other)
+        .unwrap()
+        .set_len(disk.len())
+        .unwrap();
+    tool("sfdisk", &["-q", other.to_str().unwrap()], &dump).unwrap();
+    let (ours, theirs) = (
+        std::fs::read(&path).unwrap(),
+        std::fs::read(&other).unwrap(),
+    );
+    assert_eq!(ours[446..34 * 512], theirs[446..34 * 512]);
+    assert_eq!(ours[32 * MIB as usize..], theirs[32 * MIB as usize..]);
+}
+
+/// What an MBR can not: a root partition that ends beyond 2 TiB.
+#[test]
+fn a_made_gpt_grows_beyond_2_tib() {
+    let dir = tempfile::tempdir().unwrap();
+    let base = dir.path().join("base.img");
+    std::fs::write(&base, mbr_image()).unwrap();
+    for len in [40 * MIB, 3 << 40] {
+        let disk = CowDisk::new(Arc::new(RawFile::open(&base).unwrap()));
+        let made = partition_table::to_gpt(&disk, "x").unwrap().table;
+        assert_eq!(made.root_end(made.root.range().end + MIB), 32 * MIB);
+        let grown = partition_table::grow_root(&disk, &made, len).unwrap();
+        assert_eq!((grown.root.len, disk.len()), (len, 17 * MIB + len));
+        assert_eq!(grown.root_end(disk.len()), grown.root.range().end);
+        assert_eq!(grown.root.partuuid, made.root.partuuid);
+        // Where the first backup was, nothing is left.
+        let old = bytes(&disk, LEN..LEN + MIB);
+        assert!(old.iter().all(|&b| b == 0));
+        let path = written(&disk, dir.path());
+        if Command::new("sfdisk").arg("--version").output().is_ok() {
+            accepted_gpt(&path, &grown);
+        }
+    }
+}
+
 /// Logical partitions are not ours, and `mbrman` would follow them out of the address space.
 #[test]
 fn chains_of_logical_partitions_are_not_followed() {
@@ -424,7 +590,7 @@ fn grows_a_gpt() {
     let table = partition_table::read(&disk).unwrap();
     let grown = partition_table::grow_root(&disk, &table, 40 * MIB).unwrap();
     assert_eq!(grown.root.range(), 16 * MIB..56 * MIB);
-    assert_eq!(disk.len(), 56 * MIB + 33 * 512);
+    assert_eq!(disk.len(), 57 * MIB);
     let mut backup = [0; 8];
     disk.read_at(disk.len() - 512, &mut backup).unwrap();
     assert_eq!(backup, *b"EFI PART");
@@ -469,6 +635,14 @@ proptest! {
                 }
                 prop_assert_eq!(&sector[..446], &before[..446]);
             }
+        }
+        let disk = CowDisk::new(Arc::new(Padded(image.clone())));
+        if let Ok(made) = partition_table::to_gpt(&disk, "x") {
+            let table = partition_table::read(disk.base().as_ref()).unwrap();
+            prop_assert_eq!((made.table.root.range(), made.table.boot.range()), (table.root.range(), table.boot.range()));
+            let is_gpt = matches!(made.table.kind, TableKind::Gpt { .. });
+            prop_assert!(is_gpt);
+            prop_assert_eq!(&bytes(&disk, 0..446), &image[..446]);
         }
     }
 }

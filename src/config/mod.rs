@@ -12,8 +12,8 @@ pub use checks::check_cluster;
 pub use load::{Overrides, ProfileSource, Profiles, RawProfile};
 pub use net::{Cidr, IpRange};
 pub use node::{
-    BaseSettings, Boot, Cluster, ClusterSettings, DiskSettings, FirstBoot, Locale, Network, Node,
-    OptionTable, Ssh, Sudo, Time, User,
+    BaseSettings, Boot, Cluster, ClusterSettings, DiskSettings, DiskTable, FirstBoot, Locale,
+    Network, Node, OptionTable, Ssh, Sudo, Time, User,
 };
 pub use schema::{Field, Kind, Schema, Table, full_match, nearest};
 pub use value::{Item, Origin, Value};

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::str::FromStr;
 
+use serde::Serialize;
+
 use super::load::{RawProfile, table_of, text_of};
 use super::net::{Cidr, IpRange};
 use super::schema::{Problem, Schema, dotted, parse_size, report};
@@ -139,6 +141,16 @@ pub struct DiskSettings {
     pub size: Option<u64>,
     /// Bytes left free in the root file system.
     pub spare: u64,
+    pub table: DiskTable,
+}
+
+/// Which partition table the image has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DiskTable {
+    /// The base's own.
+    Keep,
+    Gpt,
 }
 
 impl Cluster {
@@ -392,6 +404,10 @@ fn disk(table: &BTreeMap<String, Item>) -> DiskSettings {
     DiskSettings {
         size: size(table, "size"),
         spare: size(table, "spare").unwrap_or_default(),
+        table: match text_of(table, "table").as_deref() {
+            Some("gpt") => DiskTable::Gpt,
+            _ => DiskTable::Keep,
+        },
     }
 }
 

@@ -305,6 +305,12 @@ const CORE: &[CoreTable] = &[
                 "\"64MiB\"",
                 "Room left free in the root file system.",
             ),
+            (
+                "table",
+                Kind::Text,
+                "\"keep\"",
+                "Partition table of the image: the base's own, or a GPT, which cards and SSDs beyond 2 TiB need (docs/gpt.md).",
+            ),
         ],
     ),
 ];
@@ -313,6 +319,7 @@ const CORE: &[CoreTable] = &[
 const CORE_CHOICES: &[(&str, &str, &[&str])] = &[
     ("", "firstboot", &["auto", "cloud-init", "offline"]),
     ("user", "sudo", &["nopasswd", "password", "none"]),
+    ("disk", "table", &["keep", "gpt"]),
 ];
 
 /// `(table, key, pattern)`: these go into files of the node as they are.
@@ -784,6 +791,7 @@ mod tests {
             ("[user]\nname = \"root\"", "system account"),
             ("[ssh]\nenabled = \"yes\"", "true or false"),
             ("firstboot = \"never\"", "`auto`, `cloud-init`, `offline`"),
+            ("[disk]\ntable = \"mbr\"", "`keep`, `gpt`"),
             ("[secrets]\npassword_hash = 5", "env:NAME"),
             ("user = 5", "must be a table"),
         ] {

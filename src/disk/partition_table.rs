@@ -11,6 +11,8 @@
 //! closes gaps between entries (which renumbers partitions), moves the array to sector 2 and pads
 //! it to 128 entries; so where things lie on a grown disk is decided here.
 
+mod to_gpt;
+
 use std::collections::BTreeMap;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
@@ -20,6 +22,8 @@ use gpt::header::{Header, HeaderError, read_header_from_arbitrary_device};
 use gpt::partition::{Partition, file_read_partitions};
 use gpt::partition_types::{BASIC, EFI, LINUX_FS, LINUX_ROOT_ARM_64, Type};
 use mbrman::{CHS, MBRHeader};
+
+pub use to_gpt::{Converted, NewIds, to_gpt};
 
 use super::{CowDisk, ReadAt, SECTOR_SIZE};
 use crate::error::{Error, Result, ResultExt};
@@ -36,6 +40,8 @@ const GPT_HEADER_SIZE: u32 = 92;
 const GPT_ENTRY_SIZE: u32 = 128;
 /// Bounds what a header may ask us to read: at most 128 KiB.
 const GPT_MAX_ENTRIES: u32 = 1024;
+/// A disk that gets a new end for the backup of its GPT ends on a multiple of this many bytes.
+const GPT_ALIGNMENT: u64 = 1 << 20;
 
 const DAMAGED: &str = "the image is cut short or its partition table is damaged; download it again";
 
@@ -76,6 +82,17 @@ pub struct PartitionTable {
     pub boot: PartitionEntry,
     /// The Linux root partition.
     pub root: PartitionEntry,
+}
+
+impl PartitionTable {
+    /// Offset at which the root partition of a disk of `size` bytes ends, when it is the last one
+    /// and as long as it can be. Behind it lies the backup of a GPT.
+    pub fn root_end(&self, size: u64) -> u64 {
+        match self.kind {
+            TableKind::Mbr { .. } => size & !(SECTOR_SIZE - 1),
+            TableKind::Gpt { .. } => (size & !(GPT_ALIGNMENT - 1)).saturating_sub(GPT_ALIGNMENT),
+        }
+    }
 }
 
 /// What a partition is for, as far as we care.
@@ -252,7 +269,7 @@ fn grow_mbr(disk: &CowDisk, mut mbr: MBRHeader, root: &PartitionEntry, new_len: 
         return Err(Error::failed(format!(
             "the root partition can not end at byte {end}: an MBR table reaches 2 TiB"
         ))
-        .with_hint("use an image with a GPT table, or a smaller root partition"));
+        .with_hint("set `disk.table` to \"gpt\", or make the root partition smaller"));
     };
     disk.grow(disk.len().max(end))?;
     let entry = &mut mbr[root.number as usize];
@@ -375,11 +392,15 @@ impl Gpt {
             .with_hint("use an image with a plain GPT or a plain MBR"));
         }
         let end = (root.start + new_len) / SECTOR_SIZE;
-        let sectors = (disk.len() / SECTOR_SIZE).max(end + self.entry_sectors() + 1);
+        let needed =
+            ((end + self.entry_sectors() + 1) * SECTOR_SIZE).next_multiple_of(GPT_ALIGNMENT);
+        let sectors = disk.len().max(needed) / SECTOR_SIZE;
         self.erase_backup(disk, root)?;
-        disk.grow(disk.len().max(sectors * SECTOR_SIZE))?;
-        self.write(disk, root.number, end - 1, sectors - 1)
-            .context(|| "writing the GPT".into())?;
+        disk.grow(disk.len().max(needed))?;
+        if let Some(entry) = self.entries.get_mut(&root.number) {
+            entry.last_lba = end - 1;
+        }
+        self.write(disk, &[root.number], sectors - 1)?;
         for (_, entry) in mbr.iter_mut().filter(|(_, e)| e.sys == MBR_PROTECTIVE) {
             let len = sectors.saturating_sub(entry.starting_lba.into());
             entry.sectors = u32::try_from(len).unwrap_or(u32::MAX);
@@ -387,19 +408,22 @@ impl Gpt {
         write_mbr(disk, &mbr)
     }
 
-    /// Writes both headers and both entry arrays, with the partition ending at `last` and the backup
-    /// header at `backup`.
-    fn write(
-        &mut self,
+    /// Writes the entries of `numbers`, a copy of the whole array before the backup header at sector
+    /// `backup`, and both headers.
+    fn write(&self, disk: &CowDisk, numbers: &[u32], backup: u64) -> Result<()> {
+        self.try_write(disk, numbers, backup)
+            .context(|| "writing the GPT".into())
+    }
+
+    fn try_write(
+        &self,
         disk: &CowDisk,
-        number: u32,
-        last: u64,
+        numbers: &[u32],
         backup: u64,
     ) -> std::result::Result<(), HeaderError> {
         let device = &mut Device { disk, position: 0 };
         let mut header = self.header.clone();
-        if let Some(entry) = self.entries.get_mut(&number) {
-            entry.last_lba = last;
+        for (number, entry) in self.entries.iter().filter(|(n, _)| numbers.contains(n)) {
             let slot = u64::from(number - 1);
             entry.write_to_device(device, slot, header.part_start, Lb512, header.part_size)?;
         }

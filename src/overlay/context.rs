@@ -101,6 +101,7 @@ pub fn node_context(
             "poe_fan": node.boot.poe_fan,
             "usb_quirks": node.boot.usb_quirks,
         },
+        "disk": { "table": node.disk.table },
     })))
 }
 

@@ -1,5 +1,6 @@
 //! Edits of the boot partition: whole files, the line of cmdline.txt, our block of config.txt.
 
+use crate::disk::partition_table::NewIds;
 use crate::error::{Error, Result, ResultExt};
 use crate::fat::Fat;
 use crate::plan::{Action, Content, Edit};
@@ -39,6 +40,22 @@ pub fn apply(fat: &mut Fat, edits: &[&Edit]) -> Result<()> {
             .context(|| "/config.txt of the boot partition".into())?;
     }
     Ok(())
+}
+
+/// The kernel finds its root file system by the `PARTUUID` in cmdline.txt.
+pub fn rename_partitions(fat: &mut Fat, new_ids: &NewIds) -> Result<()> {
+    const CMDLINE: &str = "/cmdline.txt";
+    if new_ids.is_empty() {
+        return Ok(());
+    }
+    let before = read_text(fat, CMDLINE)?;
+    let after = new_ids.replace_in(&before);
+    match after == before {
+        true => Ok(()),
+        false => fat
+            .write_file(CMDLINE, after.as_bytes())
+            .context(|| format!("{CMDLINE} of the boot partition")),
+    }
 }
 
 fn read_text(fat: &Fat, path: &str) -> Result<String> {

@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 pub use payload::{LoadedPayload, check_elf};
 
-use crate::disk::partition_table::{self, PartitionEntry, PartitionTable};
+use crate::config::DiskTable;
+use crate::disk::partition_table::{self, Converted, NewIds, PartitionTable};
 use crate::disk::{CowDisk, ReadAt, Window};
 use crate::error::{Error, Result, ResultExt};
 use crate::ext4::{self, Ext4};
@@ -54,7 +55,8 @@ pub struct Patched {
 
 /// Applies `plan` to `disk`. On an error the disk is in no defined state; its base is untouched.
 pub fn apply(plan: &Plan, disk: &Arc<CowDisk>, options: &PatchOptions<'_>) -> Result<Patched> {
-    let table = partition_table::read(disk.as_ref())?;
+    let before = disk.len();
+    let Converted { table, new_ids } = wanted_table(plan, disk)?;
     let window = root_window(disk, &table)?;
     let time = match options.time {
         Some(time) => time,
@@ -67,10 +69,9 @@ pub fn apply(plan: &Plan, disk: &Arc<CowDisk>, options: &PatchOptions<'_>) -> Re
         .iter()
         .filter(|edit| applies(edit.when, cloud_init, base.cloud_init))
         .collect();
-    let before = disk.len();
     let table = make_room(plan, disk, table, &base, &edits, options)?;
-    patch_root(disk, &table, &edits, time, options)?;
-    patch_boot(disk, &table.boot, &edits, time)?;
+    patch_root(disk, &table, &edits, &new_ids, time, options)?;
+    patch_boot(disk, &table, &edits, &new_ids, time)?;
     let changed = disk.settle()?.len() as u64 * crate::disk::PAGE_SIZE;
     Ok(Patched {
         cloud_init,
@@ -80,6 +81,18 @@ pub fn apply(plan: &Plan, disk: &Arc<CowDisk>, options: &PatchOptions<'_>) -> Re
         changed,
         time,
     })
+}
+
+/// The partition table that the plan wants.
+fn wanted_table(plan: &Plan, disk: &CowDisk) -> Result<Converted> {
+    match plan.table {
+        DiskTable::Gpt => partition_table::to_gpt(disk, &plan.hostname)
+            .context(|| "giving the image a GPT".into()),
+        DiskTable::Keep => Ok(Converted {
+            table: partition_table::read(disk)?,
+            new_ids: NewIds::default(),
+        }),
+    }
 }
 
 fn root_window(disk: &Arc<CowDisk>, table: &PartitionTable) -> Result<Window> {
@@ -182,13 +195,13 @@ fn make_room(
 fn fixed_length(size: u64, image: u64, table: &PartitionTable, shortfall: u64) -> Result<u64> {
     if size < image {
         return Err(Error::usage(format!(
-            "`disk.size` is {} MiB, but the base image has {} MiB and can not shrink",
+            "`disk.size` is {} MiB, but the base image takes {} MiB and can not shrink",
             size >> 20,
             image >> 20
         ))
         .with_hint("raise `disk.size`, or leave it out: the image then grows as needed"));
     }
-    let len = size.saturating_sub(table.root.start) & !(crate::disk::SECTOR_SIZE - 1);
+    let len = table.root_end(size).saturating_sub(table.root.start);
     if len < table.root.len.saturating_add(shortfall) {
         return Err(Error::failed(format!(
             "`disk.size` of {} MiB leaves {} MiB too little for the payload",
@@ -230,6 +243,7 @@ fn patch_root(
     disk: &Arc<CowDisk>,
     table: &PartitionTable,
     edits: &[&Edit],
+    new_ids: &NewIds,
     time: i64,
     options: &PatchOptions<'_>,
 ) -> Result<()> {
@@ -242,14 +256,18 @@ fn patch_root(
             .context(|| format!("{} of the root partition ({})", edit.path, edit.origin))?;
     }
     editor
+        .rename_partitions(new_ids)
+        .context(|| "naming the partitions in /etc/fstab".into())?;
+    editor
         .finish()
         .context(|| "finishing the root file system (ext4)".into())
 }
 
 fn patch_boot(
     disk: &Arc<CowDisk>,
-    entry: &PartitionEntry,
+    table: &PartitionTable,
     edits: &[&Edit],
+    new_ids: &NewIds,
     time: i64,
 ) -> Result<()> {
     let edits: Vec<&Edit> = edits
@@ -257,13 +275,14 @@ fn patch_boot(
         .filter(|e| e.part == Part::Boot)
         .copied()
         .collect();
-    if edits.is_empty() {
+    if edits.is_empty() && new_ids.is_empty() {
         return Ok(());
     }
-    let window = Window::new(disk.clone(), entry.start, entry.len)?;
+    let window = Window::new(disk.clone(), table.boot.start, table.boot.len)?;
     let mut fat =
         Fat::open(window, time).context(|| "opening the boot file system (FAT32)".into())?;
     boot_files::apply(&mut fat, &edits)?;
+    boot_files::rename_partitions(&mut fat, new_ids)?;
     fat.finish()
         .context(|| "finishing the boot file system (FAT32)".into())
 }

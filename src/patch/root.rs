@@ -2,6 +2,7 @@
 
 use super::accounts::{self, AccountFiles};
 use super::{PatchOptions, payload, units};
+use crate::disk::partition_table::NewIds;
 use crate::error::{Error, Result, ResultExt};
 use crate::ext4::{Attr as FsAttr, Ext4, FileKind};
 use crate::plan::{Account, Action, Attr, Content, Edit, PayloadRef};
@@ -49,6 +50,20 @@ impl<'a> RootEditor<'a> {
             Action::Cmdline { .. } | Action::ConfigTxt(_) => Err(Error::failed(
                 "cmdline.txt and config.txt are on the boot partition",
             )),
+        }
+    }
+
+    /// Names partitions in fstab by their new ids.
+    pub fn rename_partitions(&mut self, new_ids: &NewIds) -> Result<()> {
+        const FSTAB: &str = "/etc/fstab";
+        if new_ids.is_empty() {
+            return Ok(());
+        }
+        let (before, attr) = self.text(FSTAB)?;
+        let after = new_ids.replace_in(&before);
+        match after == before {
+            true => Ok(()),
+            false => self.write(FSTAB, after.as_bytes(), attr),
         }
     }
 

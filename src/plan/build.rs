@@ -64,6 +64,7 @@ pub fn plan_node(
         edits,
         image_size: node.disk.size,
         spare: node.disk.spare,
+        table: node.disk.table,
     })
 }
 

@@ -10,6 +10,7 @@ use serde::Serialize;
 pub use build::{PlanOptions, plan_node};
 pub use print::{print_json, print_text};
 
+use crate::config::DiskTable;
 use crate::overlay::Part;
 
 /// Everything that turns a base into one node.
@@ -26,6 +27,8 @@ pub struct Plan {
     pub image_size: Option<u64>,
     /// Bytes that stay free in the root file system.
     pub spare: u64,
+    /// With a GPT, the `PARTUUID`s in fstab and cmdline.txt follow.
+    pub table: DiskTable,
 }
 
 /// How the node learns who it is.

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use serde_json::{Value as Json, json};
 
 use super::{Action, Attr, Content, Edit, PayloadLocation, PayloadRef, Plan, When};
+use crate::config::DiskTable;
 use crate::overlay::Part;
 use crate::secrets::REDACTED;
 
@@ -19,6 +20,11 @@ pub fn print_text(plan: &Plan) -> String {
         plan.profile,
         plan.edits.len()
     );
+    if plan.table == DiskTable::Gpt {
+        out.push_str(
+            "  gpt      the partition table, and the PARTUUIDs in fstab and cmdline.txt\n",
+        );
+    }
     for edit in &plan.edits {
         let row = Row::of(edit);
         let when = match edit.when {
@@ -56,6 +62,7 @@ pub fn print_json(plan: &Plan) -> Json {
         "hostname": plan.hostname,
         "identity": plan.identity,
         "instance_id": plan.instance_id,
+        "table": plan.table,
         "edits": plan.edits.iter().map(edit_json).collect::<Vec<_>>(),
     })
 }

@@ -70,6 +70,13 @@ impl<'a> Model<'a> {
         }
     }
 
+    /// fstab of the base names partitions by new ids.
+    pub fn rename_partitions(&mut self, ids: &[(String, String)]) {
+        let before = self.text("/etc/fstab");
+        let after = renamed(&before, ids);
+        self.rewrite("/etc/fstab", &after);
+    }
+
     /// The path without symbolic links on the way to its last name.
     pub fn real(&self, path: &str) -> String {
         let mut pending: VecDeque<String> = names(path);
@@ -290,6 +297,12 @@ impl<'a> Model<'a> {
         self.parent_changed(to);
         self.moved = Some((from.to_owned(), to.to_owned()));
     }
+}
+
+/// A text that names partitions by new ids.
+pub fn renamed(text: &str, ids: &[(String, String)]) -> String {
+    let all = ids.iter();
+    all.fold(text.to_owned(), |text, (old, new)| text.replace(old, new))
 }
 
 fn names(path: &str) -> VecDeque<String> {
