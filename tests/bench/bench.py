@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import fcntl
 import importlib
 import json
 import os
@@ -30,9 +31,10 @@ import sys
 from typing import Any
 
 import report
+from bases import Base
 from context import QUICK, TRY, Bench, Settings
 from marks import verdicts
-from measuring import say
+from measuring import Failed, say, wipe
 from plot import svg
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -88,42 +90,42 @@ def binary(given: pathlib.Path | None) -> pathlib.Path:
     return pathlib.Path(os.environ.get("CARGO_TARGET_DIR", REPO / "target")) / "release" / "imgbuild"
 
 
-def measure(bench: Bench, cases: list[str]) -> None:
-    """Runs cases and prints their tables as they come."""
+def measure(bench: Bench, cases: list[str], path: pathlib.Path) -> int:
+    """Runs cases, prints their tables and keeps their results as they come. Returns how many did not come to their end."""
+    failed = 0
     for case in cases:
         bench.case, before = case, len(bench.groups)
-        importlib.import_module(f"cases.{case}").run(bench)
+        try:
+            importlib.import_module(f"cases.{case}").run(bench)
+        except (Failed, OSError, subprocess.CalledProcessError) as error:
+            failed += 1
+            say(f"bench: {case} did not come to its end: {error}")
         for group in bench.groups[before:]:
             print(f"\n{group.title}, {group.base}\n{report.plain(report.group_table(group))}", flush=True)
+        save(bench, path)
+    return failed
 
 
 def load(path: pathlib.Path) -> dict[str, Any]:
     return json.loads(path.read_text()) if path.exists() else {"groups": [], "bases": {}}
 
 
-def base_note(bench: Bench, name: str) -> str:
-    base = bench.base(name)
+def base_note(base: Base) -> str:
     return f"{base.note}; {base.bytes / 1e9:.2f} GB, as .img.xz {base.xz.stat().st_size / 1e6:.0f} MB"
 
 
-def save(bench: Bench, path: pathlib.Path) -> dict[str, Any]:
-    """Adds what was measured to the results, and returns all of them."""
+def save(bench: Bench, path: pathlib.Path) -> None:
+    """Adds what was measured to the results."""
     results = load(path)
     groups = report.merged([report.from_json(g) for g in results["groups"]], bench.groups)
     groups.sort(key=lambda g: CASES.index(g.case))
-    names = [*bench.settings.bases, *bench.settings.base_scale]
     results |= {
         "imgbuild": bench.imgbuild.version(), "machine": report.machine(), "titles": titles(), "repo": str(REPO),
-        "bases": results["bases"] | {name: base_note(bench, name) for name in names if used(groups, name)},
+        "bases": results["bases"] | {name: base_note(base) for name, base in bench.bases.items()},
         "groups": [report.to_json(g) for g in groups],
     }
     results["marks"] = [dataclasses.asdict(v) for v in judged(results)]
     path.write_text(json.dumps(results, indent=1) + "\n")
-    return results
-
-
-def used(groups: list[report.Group], base: str) -> bool:
-    return any(g.base == base for g in groups)
 
 
 def judged(results: dict[str, Any]) -> list[report.Verdict]:
@@ -156,16 +158,25 @@ def main(words: list[str]) -> int:
             write_page(load(path), folder)
         return 0
     cases = [case for case in CASES if case in chosen.cases or not chosen.cases]
+    TARGET.mkdir(parents=True, exist_ok=True)
+    lock = (TARGET / "lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        fail("another bench is running", "two at a time would measure each other: wait until it is done")
     bench = Bench(settings(chosen), binary(chosen.imgbuild), TARGET)
     bench.earlier = [report.from_json(g) for g in load(path)["groups"]]
     bench.command = " ".join(["scripts/bench", *(w for w in words if w != "--write")])
-    measure(bench, cases)
-    results = save(bench, path)
+    try:
+        failed = measure(bench, cases, path)
+    finally:
+        wipe(bench.work)
+    results = load(path)
     print(f"\nmarks\n{report.plain(report.marks_table(judged(results)), texts=2)}")
     print(path)
     if chosen.write:
         write_page(results, folder)
-    return 0
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

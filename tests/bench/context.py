@@ -12,6 +12,7 @@ import pathlib
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import bases
 import measuring
@@ -81,6 +82,7 @@ class Bench:
         self.log = self.work / "log"
         self.groups: list[Group] = []
         self.earlier: list[Group] = []
+        self.bases: dict[str, Base] = {}
         self.case = self.command = ""
         self.digest = hashlib.sha256(binary.read_bytes()).hexdigest()
         self.imgbuild = Imgbuild(binary, self.work / "project")
@@ -113,38 +115,45 @@ class Bench:
             return self.node("master", roles='["k3s-server", "samba", "many-files"]')
         return self.node("master", payload=0 if name == CONFIGURATION else int(name.split()[0]))
 
-    @functools.cache
     def base(self, name: str) -> Base:
-        return BASES[name]()
+        if name not in self.bases:
+            self.bases[name] = BASES[name]()
+        return self.bases[name]
 
     # ------------------------------------------------------------------ caches
 
     def env(self, cache: pathlib.Path) -> dict[str, str]:
         return SECRETS | {"IMGBUILD_CACHE": str(cache), "SOURCE_DATE_EPOCH": TIME}
 
-    def prime(self, command: list[str] | str, cache: pathlib.Path) -> None:
-        """Runs a build once without measuring: the cache then knows the digests of base and payloads, as after a download."""
+    def once(self, command: list[str] | str, cache: pathlib.Path) -> None:
+        """Runs a command without measuring it."""
         measuring.run(command, self.env(cache), self.log)
 
+    def ours(self, id: str, name: str, command: list[str], cache: pathlib.Path, out: pathlib.Path | None, **more: Any) -> Contestant:
+        """A run of imgbuild, which has run once before: the cache then knows the digests of base and payloads, as after a
+        download."""
+        makes = (out,) if out else ()
+        return Contestant(id, name, command, self.env(cache), makes, prepare=lambda: self.once(command, cache), ours=True, **more)
+
     def cold(self, cache: pathlib.Path) -> Callable[[], None]:
-        """What makes a primed cache cold: the base was never unpacked."""
+        """What makes a cache cold: the base was never unpacked."""
         return lambda: wipe(cache / "raw")
 
     def warm_base(self, base: Base, cache: pathlib.Path, out: pathlib.Path) -> pathlib.Path:
-        """Primes a cache with the raw image of a base in it. Returns what to give as --base: where imgbuild keeps no
+        """Fills a cache with the raw image of a base in it. Returns what to give as --base: where imgbuild keeps no
         raw image of an .img.xz, the raw image itself is the base."""
         node = self.variant(CONFIGURATION)
-        self.prime(self.imgbuild.build(node, base.xz, out, RAW), cache)
+        self.once(self.imgbuild.build(node, base.xz, out, RAW), cache)
         if any((cache / "raw").glob("*.img")):
             return base.xz
-        self.prime(self.imgbuild.build(node, base.raw, out, RAW), cache)
+        self.once(self.imgbuild.build(node, base.raw, out, RAW), cache)
         return base.raw
 
     @functools.cache
     def reference(self, base: Base, variant: str) -> tuple[pathlib.Path, pathlib.Path]:
         """The node as a raw image, and the patch that makes it of the raw base."""
         folder = self.work / "reference" / f"{base.name}-{variant.replace(' ', '')}"
-        self.prime(self.imgbuild.build(self.variant(variant), base.raw, folder, RAW), self.work / "cache")
+        self.once(self.imgbuild.build(self.variant(variant), base.raw, folder, RAW), self.work / "cache")
         image = only(folder, "*.img")
         changed = bases.write_patch(base.raw, image, folder / "patch")
         say(f"bench: {base.name}, {variant}: {changed / MB:.1f} MB of the disk differ from the base")

@@ -43,16 +43,17 @@ class Sample:
 @dataclasses.dataclass
 class Contestant:
     """One side of a comparison. `command` is a list of words, or a line for bash. What it `makes` is removed before every
-    run and in the end. `before` and `after` are not timed; `after` judges what the last run has left, and returns the size
-    of it where that is of interest. `limit` bounds the runs of what takes very long."""
+    run and in the end. Not timed are `prepare`, once, `before`, before every run, and `after`, which judges what the last run
+    has left, and returns the size of it where that is of interest. `limit` bounds the runs of what takes very long."""
 
     id: str
     name: str
     command: list[str] | str
     env: Mapping[str, str] = dataclasses.field(default_factory=dict)
     makes: tuple[pathlib.Path, ...] = ()
-    before: Callable[[], None] = lambda: None
+    before: Callable[[], object] = lambda: None
     after: Callable[[], int | None] = lambda: None
+    prepare: Callable[[], object] = lambda: None
     limit: int | None = None
     factor: int = 1
     ours: bool = False
@@ -167,6 +168,8 @@ def side_by_side(contestants: list[Contestant], runs: int, log: pathlib.Path) ->
             if row.skipped is not None or turn > last:
                 continue
             try:
+                if turn == 0:
+                    contestant.prepare()
                 one_run(contestant, row, log)
                 if turn == last:
                     row.size = contestant.after()

@@ -20,27 +20,24 @@ PIPE_SIZE = 1 << 20
 STDIN, STDOUT = 0, 1
 
 
-def records(patch: bytes) -> Iterator[tuple[int, bytes]]:
-    at = 0
-    while at < len(patch):
-        offset, length = RECORD.unpack_from(patch, at)
-        at += RECORD.size
-        yield offset, patch[at:at + length]
-        at += length
+def records(patch: int) -> Iterator[tuple[int, int]]:
+    """Offset and length of every record; the file then stands at its bytes."""
+    while head := os.read(patch, RECORD.size):
+        yield RECORD.unpack(head)
 
 
-def write(data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(STDOUT, view):]
-
-
-def copy(count: int) -> int:
-    """Hands on up to `count` bytes. Returns how many it was; fewer at the end of the input."""
+def move(source: int, count: int) -> int:
+    """Hands on up to `count` bytes. Returns how many it was; fewer at the end of the source."""
     left = count
-    while left and (done := os.splice(STDIN, STDOUT, min(left, PIPE_SIZE))):
+    while left and (done := os.splice(source, STDOUT, min(left, PIPE_SIZE))):
         left -= done
     return count - left
+
+
+def zeros(count: int) -> None:
+    piece = bytes(min(count, PIPE_SIZE))
+    while count:
+        count -= os.write(STDOUT, piece[:count])
 
 
 def drop(count: int) -> None:
@@ -52,14 +49,14 @@ def main() -> None:
     for end in (STDIN, STDOUT):
         fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
     at = 0
-    with open(sys.argv[1], "rb") as file:
-        for offset, data in records(file.read()):
-            gap = offset - at
-            write(bytes(gap - copy(gap)))
-            drop(len(data))
-            write(data)
-            at = offset + len(data)
-    while copy(PIPE_SIZE):
+    patch = os.open(sys.argv[1], os.O_RDONLY)
+    for offset, length in records(patch):
+        gap = offset - at
+        zeros(gap - move(STDIN, gap))
+        drop(length)
+        move(patch, length)
+        at = offset + length
+    while move(STDIN, PIPE_SIZE):
         pass
 
 

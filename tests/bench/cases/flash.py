@@ -38,9 +38,7 @@ def flashing(bench: Bench, base: Base, image: pathlib.Path, bmap: pathlib.Path, 
         checked(there_where_not_zero(image, device), f"{device} has not what is in the image")
 
     def ours(id: str, name: str, command: list[str]) -> Contestant:
-        if not skip:
-            bench.prime(command, cache)
-        return Contestant(id, name, command, bench.env(cache), after=there, ours=True, skip=skip)
+        return bench.ours(id, name, command, cache, None, after=there, skip=skip)
 
     node = bench.variant(CONFIGURATION)
     return [
@@ -61,7 +59,7 @@ def maps(bench: Bench, base: Base, image: pathlib.Path, bmap: pathlib.Path) -> N
         rows.insert(0, Row("ours", "imgbuild", True, "", [], skipped="this imgbuild writes no block map"))
     else:
         command = bench.imgbuild.build(bench.variant(CONFIGURATION), base.raw, out, RAW, option)
-        bench.prime(command, bench.work / "cache")
+        bench.once(command, bench.work / "cache")
         ours = mapped_bytes(only(out, "*.bmap").read_text())
         rows.insert(0, Row("ours", f"imgbuild {option}", True, " ".join(command), [], ours))
     group = bench.compare("bmap", "bytes that a block map lists", base, MAPPED, [])

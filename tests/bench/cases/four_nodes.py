@@ -22,8 +22,7 @@ def ours(bench: Bench, base: Base, id: str, name: str, *options: str) -> Contest
         checked(len(images) == NODES, f"{len(images)} images")
         return sum(i.stat().st_size for i in images)
 
-    bench.prime(command, cache)
-    return Contestant(id, name, command, bench.env(cache), (out,), bench.cold(cache), after, ours=True)
+    return bench.ours(id, name, command, cache, out, before=bench.cold(cache), after=after)
 
 
 def peers(bench: Bench, base: Base) -> tuple[list[Contestant], list[Row]]:

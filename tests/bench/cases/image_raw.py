@@ -33,8 +33,7 @@ def ours(bench: Bench, base: Base, given: pathlib.Path, cache: pathlib.Path, fol
     contestants = []
     for id, name, options in [("ours", "imgbuild", [])] + ([("ours-plain", PLAIN, [plain])] if plain else []):
         command = bench.imgbuild.build(bench.variant(CONFIGURATION), given, out, RAW, *options)
-        bench.prime(command, cache)
-        contestants.append(Contestant(id, name, command, bench.env(cache), (out,), before, lambda: same(out, reference), ours=True))
+        contestants.append(bench.ours(id, name, command, cache, out, before=before, after=lambda: same(out, reference)))
     return contestants
 
 
@@ -72,7 +71,7 @@ def shared(bench: Bench, base: Base, kind: str) -> None:
         with mounted(kind, bench.work, 2 * base.bytes + (4 << 30)) as folder:
             here = Base(base.name, base.note, folder / "base.img", folder / "base.img.xz")
             shutil.copyfile(base.xz, here.xz)
-            bench.prime(commands.copy(base.raw, here.raw), folder)
+            bench.once(commands.copy(base.raw, here.raw), folder)
             copy, cache = folder / "peer.img", folder / "cache"
             given = bench.warm_base(here, cache, folder / "out")
             bench.compare(f"raw-{kind}", title, base, note, [

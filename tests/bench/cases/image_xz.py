@@ -22,8 +22,7 @@ def ours(bench: Bench, base: Base, variant: str, id: str, name: str, *options: s
         checked(decodes_to(image, reference), f"{image.name} does not decode to the raw image")
         return image.stat().st_size
 
-    bench.prime(command, cache)
-    return Contestant(id, name, command, bench.env(cache), (out,), bench.cold(cache), after, ours=True)
+    return bench.ours(id, name, command, cache, out, before=bench.cold(cache), after=after)
 
 
 def pipeline(bench: Bench, base: Base, variant: str) -> Contestant:

@@ -115,7 +115,6 @@ def one(bench: Bench, base: Base, variant: str, here: Base, folder: pathlib.Path
     script.write_text("\n".join(requests(new, existing(base.raw, offset, paths, work))) + "\n")
     cache, out, copy = folder / "insert-cache", folder / "insert-out", folder / "peer.img"
     command = bench.imgbuild.build(bench.variant(variant), bench.warm_base(here, cache, out), out, RAW)
-    bench.prime(command, cache)
 
     def all_there() -> None:
         clean(copy, offset)
@@ -124,8 +123,7 @@ def one(bench: Bench, base: Base, variant: str, here: Base, folder: pathlib.Path
 
     title = {CONFIGURATION: "a node's files into ext4", "files": f"and {bench.settings.files} files more"}.get(variant, f"and {variant} in one file")
     bench.compare(f"inserts-{variant.replace(' ', '')}", title, base, NOTE.format(count=len(new), where=where), [
-        Contestant("ours", "imgbuild --format img", command, bench.env(cache), (out,),
-                   after=lambda: clean(only(out, "*.img"), offset), ours=True),
+        bench.ours("ours", "imgbuild --format img", command, cache, out, after=lambda: clean(only(out, "*.img"), offset)),
         Contestant("debugfs", "cp, debugfs -w", commands.copy_and_debugfs(copying, copy, offset, script), makes=(copy,),
                    after=all_there),
     ])
@@ -155,7 +153,7 @@ def run(bench: Bench) -> None:
             with mounted("btrfs", bench.work, 3 * base.bytes + (4 << 30)) as folder:
                 here = Base(base.name, base.note, folder / "base.img", folder / "base.img.xz")
                 shutil.copyfile(base.xz, here.xz)
-                bench.prime(commands.copy(base.raw, here.raw), folder)
+                bench.once(commands.copy(base.raw, here.raw), folder)
                 for variant in variants:
                     one(bench, base, variant, here, folder, commands.reflink(here.raw, folder / "peer.img"), SHARED)
         except Skip:
