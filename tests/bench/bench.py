@@ -120,7 +120,7 @@ def save(bench: Bench, path: pathlib.Path) -> None:
     groups = report.merged([report.from_json(g) for g in results["groups"]], bench.groups)
     groups.sort(key=lambda g: CASES.index(g.case))
     results |= {
-        "imgbuild": bench.imgbuild.version(), "machine": report.machine(), "titles": titles(), "repo": str(REPO),
+        "imgbuild": f"{bench.imgbuild.version()} (sha256 {bench.digest[:12]}…)", "machine": report.machine(), "titles": titles(), "repo": str(REPO),
         "bases": results["bases"] | {name: base_note(base) for name, base in bench.bases.items()},
         "groups": [report.to_json(g) for g in groups],
     }

@@ -10,14 +10,14 @@ import subprocess
 
 PATCH_STREAM = pathlib.Path(__file__).resolve().parent / "patch_stream.py"
 
-# Options of imgbuild that not every version has. The first that its help knows is taken; none: the default does it, or
-# what needs it is skipped.
-OPTIONS: dict[str, list[str]] = {
-    "with raw digest": ["--raw-digest", "--raw-digests", "--manifest", "--digests"],
-    "without raw digest": ["--no-raw-digest", "--no-raw-digests", "--no-digests", "--no-digest"],
-    "without digests": ["--no-digests", "--no-digest", "--no-checksums", "--no-sums"],
-    "bmap": ["--bmap"],
-}
+# Options of imgbuild that not every version has. What its help does not know is left out, or what needs it is skipped.
+RAW_DIGEST = ["--checksums", "all"]
+FILE_DIGEST = ["--checksums", "files"]
+NO_DIGEST = ["--checksums", "none"]
+BMAP = ["--bmap"]
+NO_VERIFY = ["--no-verify"]
+
+ABSENT = "this imgbuild has no option for it"
 
 XZ, RAW = "img.xz", "img"
 
@@ -50,17 +50,12 @@ class Imgbuild:
     def version(self) -> str:
         return self._says("--version").strip()
 
-    def option(self, meaning: str) -> str | None:
-        """What this imgbuild calls an option, if it has it."""
-        return next((name for name in OPTIONS[meaning] if knows(self.help, name)), None)
+    def has(self, option: list[str]) -> bool:
+        return knows(self.help, option[0])
 
-    def digest(self, wanted: bool) -> list[str] | None:
-        """Options for an .img.xz with, or without, the digest of the raw image; None when it cannot be had."""
-        if name := self.option("with raw digest" if wanted else "without raw digest"):
-            return [name]
-        # Where one can be asked for, the other is what is done without being asked. Where neither can, there is none.
-        other = self.option("without raw digest" if wanted else "with raw digest")
-        return [] if other or not wanted else None
+    def file_digest(self) -> list[str]:
+        """How an .img.xz is made with the digest of the file and without that of the raw image."""
+        return FILE_DIGEST if self.has(FILE_DIGEST) else []
 
     def build(self, node: Node, base: pathlib.Path, out: pathlib.Path, format: str, *more: str) -> list[str]:
         return [self.binary, "--offline", "-C", self.project, *node.words(), "--base", str(base), "--format", format,

@@ -55,7 +55,7 @@ class Mark:
 
 def part(value: float) -> str:
     """One part in so many."""
-    return f"1/{1 / value:.0f}" if value < 0.1 else f"{value:.2f} ×"
+    return f"1/{1 / value:.0f}" if 0 < value < 0.1 else f"{value:.2f} ×"
 
 
 def times(value: float) -> str:

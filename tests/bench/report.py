@@ -67,7 +67,7 @@ def share(ours: float | None, theirs: float | None) -> str:
     value = ratio(ours, theirs)
     if value is None:
         return ""
-    return f"1/{1 / value:.0f}" if value < 0.05 else f"{value:.2f}"
+    return f"1/{1 / value:.0f}" if 0 < value < 0.05 else f"{value:.2f}"
 
 
 def size(value: int | None) -> str:
@@ -218,7 +218,7 @@ def panels(groups: list[Group]) -> list[Panel]:
 def page(results: dict[str, Any], groups: list[Group], verdicts: list[Verdict], picture: str) -> str:
     loads = [g.load for g in groups]
     machine_lines = machine_text(results["machine"], results["imgbuild"], results["bases"], loads)
-    commands = "\n".join(dict.fromkeys(g.command for g in groups))
+    commands = "\n".join(dict.fromkeys(g.command for g in groups if g.command))
     out = [HEAD.format(commands=commands, machine=machine_lines)]
     if len({g.imgbuild for g in groups}) > 1:
         out.append("**The comparisons were not all made with the same imgbuild.**\n")

@@ -129,7 +129,8 @@ class Marks(unittest.TestCase):
 class Reports(unittest.TestCase):
     def test_numbers(self) -> None:
         self.assertEqual([report.seconds(v) for v in (0.0312, 4.567, 45.67, 1132.4)], ["0.031", "4.57", "45.7", "1132"])
-        self.assertEqual([report.share(1, v) for v in (250, 4, 0.5)], ["1/250", "0.25", "2.00"])
+        self.assertEqual([report.share(1, v) for v in (250, 4, 0.5, 0)], ["1/250", "0.25", "2.00", ""])
+        self.assertEqual(report.share(0, 4), "0.00")
         self.assertEqual(report.size(446_787_632), "446.8")
 
     def test_tables(self) -> None:

@@ -32,7 +32,7 @@ def mapped_bytes(bmap: str) -> int:
 def flashing(bench: Bench, base: Base, image: pathlib.Path, bmap: pathlib.Path, device: str) -> list[Contestant]:
     program, cache = bench.imgbuild, bench.work / "cache"
     skip = None if program.flash_help else ABSENT
-    quick = ["--no-verify"] if knows(program.flash_help, "--no-verify") else []
+    quick = commands.NO_VERIFY if knows(program.flash_help, commands.NO_VERIFY[0]) else []
 
     def there() -> None:
         checked(there_where_not_zero(image, device), f"{device} has not what is in the image")
@@ -53,15 +53,15 @@ def flashing(bench: Bench, base: Base, image: pathlib.Path, bmap: pathlib.Path, 
 
 def maps(bench: Bench, base: Base, image: pathlib.Path, bmap: pathlib.Path) -> None:
     """Sizes only: nothing is timed."""
-    option, out = bench.imgbuild.option("bmap"), bench.work / "out-bmap"
+    out = bench.work / "out-bmap"
     rows = [Row("bmaptool", "bmaptool create", False, "bmaptool create", [], mapped_bytes(bmap.read_text()))]
-    if option is None:
+    if not bench.imgbuild.has(commands.BMAP):
         rows.insert(0, Row("ours", "imgbuild", True, "", [], skipped="this imgbuild writes no block map"))
     else:
-        command = bench.imgbuild.build(bench.variant(CONFIGURATION), base.raw, out, RAW, option)
+        command = bench.imgbuild.build(bench.variant(CONFIGURATION), base.raw, out, RAW, *commands.BMAP)
         bench.once(command, bench.work / "cache")
         ours = mapped_bytes(only(out, "*.bmap").read_text())
-        rows.insert(0, Row("ours", f"imgbuild {option}", True, " ".join(command), [], ours))
+        rows.insert(0, Row("ours", "imgbuild --bmap", True, " ".join(command), [], ours))
     group = bench.compare("bmap", "bytes that a block map lists", base, MAPPED, [])
     group.rows += rows
     wipe(out)

@@ -52,16 +52,13 @@ def summed(rows: list[Row]) -> list[Row]:
 def run(bench: Bench) -> None:
     for base in map(bench.base, bench.settings.bases):
         warm(base.xz)
-        digest, plain = bench.imgbuild.digest(True), bench.imgbuild.digest(False) or []
         image, _ = bench.reference(base, CONFIGURATION)
-        contestants = [ours(bench, base, "ours", "imgbuild --all", *plain)]
-        if digest is None:
-            contestants.append(Contestant("ours-digest", "imgbuild --all, with the raw images' digests", "", ours=True,
-                                          skip="this imgbuild has no option for it"))
-        else:
-            contestants.append(ours(bench, base, "ours-digest", "imgbuild --all, with the raw images' digests", *digest))
+        digest = ours(bench, base, "ours-digest", "imgbuild --all, with the raw images' digests", *commands.RAW_DIGEST)
+        digest.skip = None if bench.imgbuild.has(commands.RAW_DIGEST) else commands.ABSENT
         slow, known = peers(bench, base)
-        contestants += [
+        contestants = [
+            ours(bench, base, "ours", "imgbuild --all", *bench.imgbuild.file_digest()),
+            digest,
             Contestant("decode", "xz -T0 -dc alone", commands.unpack_to_nowhere(base.xz)),
             Contestant("hashes", "4 × openssl dgst -sha256", commands.sha256(image), factor=NODES),
             *slow,

@@ -29,9 +29,10 @@ def ours(bench: Bench, base: Base, given: pathlib.Path, cache: pathlib.Path, fol
          before: Callable[[], None] = lambda: None) -> list[Contestant]:
     """imgbuild as it is, and without digests where it can do without. `given`: what is its --base."""
     reference, _ = bench.reference(base, CONFIGURATION)
-    out, plain = folder / "out", bench.imgbuild.option("without digests")
-    contestants = []
-    for id, name, options in [("ours", "imgbuild", [])] + ([("ours-plain", PLAIN, [plain])] if plain else []):
+    out, contestants = folder / "out", []
+    for id, name, options in (("ours", "imgbuild", bench.imgbuild.file_digest()), ("ours-plain", PLAIN, commands.NO_DIGEST)):
+        if id != "ours" and not bench.imgbuild.has(options):
+            continue
         command = bench.imgbuild.build(bench.variant(CONFIGURATION), given, out, RAW, *options)
         contestants.append(bench.ours(id, name, command, cache, out, before=before, after=lambda: same(out, reference)))
     return contestants

@@ -40,16 +40,15 @@ def pipeline(bench: Bench, base: Base, variant: str) -> Contestant:
 
 
 def configuration(bench: Bench, base: Base) -> list[Contestant]:
-    digest, plain = bench.imgbuild.digest(True), bench.imgbuild.digest(False)
-    contestants = [ours(bench, base, CONFIGURATION, "ours", "imgbuild", *(plain or []))]
-    if digest is None:
-        contestants.append(Contestant("ours-digest", "imgbuild, with the raw image's digest", "", ours=True,
-                                      skip="this imgbuild has no option for it"))
-    else:
-        contestants.append(ours(bench, base, CONFIGURATION, "ours-digest", "imgbuild, with the raw image's digest", *digest))
-    contestants.append(ours(bench, base, CONFIGURATION, "ours-best", "imgbuild --compress best", *(plain or []), "--compress", "best"))
-    contestants.append(Contestant("decode", "xz -T0 -dc alone", commands.unpack_to_nowhere(base.xz)))
-    return contestants
+    plain = bench.imgbuild.file_digest()
+    digest = ours(bench, base, CONFIGURATION, "ours-digest", "imgbuild, with the raw image's digest", *commands.RAW_DIGEST)
+    digest.skip = None if bench.imgbuild.has(commands.RAW_DIGEST) else commands.ABSENT
+    return [
+        ours(bench, base, CONFIGURATION, "ours", "imgbuild", *plain),
+        digest,
+        ours(bench, base, CONFIGURATION, "ours-best", "imgbuild --compress best", *plain, "--compress", "best"),
+        Contestant("decode", "xz -T0 -dc alone", commands.unpack_to_nowhere(base.xz)),
+    ]
 
 
 def run(bench: Bench) -> None:
@@ -59,6 +58,6 @@ def run(bench: Bench) -> None:
                       [*configuration(bench, base), pipeline(bench, base, CONFIGURATION)])
         for size in bench.settings.payloads:
             variant = f"{size} MB"
-            plain = bench.imgbuild.digest(False) or []
+            plain = bench.imgbuild.file_digest()
             bench.compare(f"xz-{size}", f"a node's .img.xz, with {size} MB that cannot be compressed", base, NOTE,
                           [ours(bench, base, variant, "ours", "imgbuild", *plain), pipeline(bench, base, variant)])

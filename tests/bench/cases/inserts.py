@@ -15,8 +15,8 @@ from bases import Base, warm
 from context import CONFIGURATION, RAW, Bench, Skip, checked, mounted, only
 from measuring import Contestant, Row, Sample, wipe
 
-NOTE = """Ours is all of `imgbuild --format img` from a raw base: profiles read, boot partition, root file system, copy, digest. The peer copies
-the base and puts the same files, folders and links into the root file system ({count} of them), with their owners and modes, and
+NOTE = """Ours is all of `imgbuild --format img` from a raw base: profiles read, boot partition, root file system, copy, sync (and a
+digest, where imgbuild cannot do without). The peer copies the base and puts the same files, folders and links into the root file system ({count} of them), with their owners and modes, and
 syncs; it leaves the boot partition alone, checks nothing and has no digest. {where}"""
 MORE = "The difference of the medians to those with the configuration only: what both sides have to do anyway is gone from it."
 SHARED = "All on btrfs in a loop device, where the copy costs next to nothing: what is left is the work in the file system."
@@ -114,7 +114,8 @@ def one(bench: Bench, base: Base, variant: str, here: Base, folder: pathlib.Path
     script = work / "debugfs"
     script.write_text("\n".join(requests(new, existing(base.raw, offset, paths, work))) + "\n")
     cache, out, copy = folder / "insert-cache", folder / "insert-out", folder / "peer.img"
-    command = bench.imgbuild.build(bench.variant(variant), bench.warm_base(here, cache, out), out, RAW)
+    options = commands.NO_DIGEST if bench.imgbuild.has(commands.NO_DIGEST) else []
+    command = bench.imgbuild.build(bench.variant(variant), bench.warm_base(here, cache, out), out, RAW, *options)
 
     def all_there() -> None:
         clean(copy, offset)
@@ -136,8 +137,9 @@ def more(bench: Bench, base: Base, variant: str) -> None:
     for row, name in (("ours", "imgbuild"), ("debugfs", "debugfs -w")):
         little, much = bench.found(f"inserts-{CONFIGURATION}/{base.name}", row), bench.found(f"{id}/{base.name}", row)
         if little and much:
-            wall, cpu = (max(much.median(w) - little.median(w), 0) for w in ("wall", "cpu"))  # type: ignore[operator]
-            rows.append(Row(row, name, row == "ours", "", [Sample(wall, cpu, 0, 0)]))
+            wall, cpu = (much.median(w) - little.median(w) for w in ("wall", "cpu"))  # type: ignore[operator]
+            samples = [Sample(max(wall, 0), cpu, 0, 0)] if cpu > 0 else []
+            rows.append(Row(row, name, row == "ours", "", samples, skipped=None if samples else "less than the runs differ by"))
     what = f"{bench.settings.files} files" if variant == "files" else f"{variant} in one file"
     group = bench.compare(f"{id}-more", f"what {what} cost more", base, MORE, [])
     group.rows += rows

@@ -42,7 +42,7 @@ def forget_agents(bench: Bench) -> None:
 
 
 def nodes(bench: Bench, base: Base) -> None:
-    cache, plain = bench.work / "cache", bench.imgbuild.digest(False) or []
+    cache, plain = bench.work / "cache", bench.imgbuild.file_digest()
     contestants = []
     for count in bench.settings.nodes:
         out = bench.work / f"out-{count}"
@@ -66,7 +66,7 @@ def nodes(bench: Bench, base: Base) -> None:
 
 
 def payload(bench: Bench, base: Base) -> None:
-    plain, contestants, known = bench.imgbuild.digest(False) or [], [], []
+    plain, contestants, known = bench.imgbuild.file_digest(), [], []
     for size in bench.settings.payload_scale:
         variant = f"{size} MB" if size else CONFIGURATION
         mine = one_node(bench, base, variant, f"ours@{size}", f"imgbuild, {size} MB", *plain)
@@ -82,14 +82,14 @@ def payload(bench: Bench, base: Base) -> None:
 
 def sizes(bench: Bench) -> None:
     contestants, cache = [], bench.work / "cache"
-    plain = bench.imgbuild.digest(False) or []
+    plain = bench.imgbuild.file_digest()
     bases = [bench.base(name) for name in bench.settings.base_scale]
     for base in bases:
         warm(base.xz)
         at, node = f"@{base.bytes / 1e9:.1f}", bench.variant(CONFIGURATION)
-        for id, name, format, more in (("ours", ".img.xz", XZ, plain), ("ours-raw", ".img", RAW, [])):
+        for id, name, format in (("ours", ".img.xz", XZ), ("ours-raw", ".img", RAW)):
             out = bench.work / f"out-{id}{at}"
-            command = bench.imgbuild.build(node, base.xz, out, format, *more)
+            command = bench.imgbuild.build(node, base.xz, out, format, *plain)
             contestants.append(bench.ours(id + at, f"imgbuild, {name}, {base.bytes / 1e9:.1f} GB", command, cache, out,
                                           before=bench.cold(cache)))
         contestants.append(Contestant("decode" + at, f"xz -T0 -dc alone, {base.bytes / 1e9:.1f} GB", commands.unpack_to_nowhere(base.xz)))
