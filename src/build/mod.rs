@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::config::Node;
 use crate::disk::{CowDisk, RawFile, ReadAt};
-use crate::emit::{self, Emitted, Format, XzOptions, XzSplice};
+use crate::emit::{self, ChangedBlocks, Emitted, Format, XzOptions, XzSplice};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::job::Job;
 use crate::patch::{self, PatchOptions, Patched, Payloads};
@@ -42,6 +42,8 @@ pub struct NodeImages {
     pub hostname: String,
     pub images: Vec<Emitted>,
     pub patched: Patched,
+    /// The blocks of the image that differ from the base.
+    pub blocks: ChangedBlocks,
 }
 
 /// A base that nodes are built from.
@@ -245,6 +247,7 @@ fn build_node(
         hostname: plan.hostname.clone(),
         images,
         patched,
+        blocks: ChangedBlocks::of(&disk, work.base.splice.as_ref()),
     })
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::args::{BuildArgs, Compress};
 use crate::build::{BuildOptions, NodeImages, build};
 use crate::clock::source_date_epoch;
+use crate::disk::PAGE_SIZE;
 use crate::error::{Error, Result};
 use crate::job::Job;
 use crate::project::Project;
@@ -75,7 +76,7 @@ fn base_request(image: &str, args: &BuildArgs) -> BaseRequest {
 fn describe(node: &NodeImages) -> String {
     let patched = &node.patched;
     format!(
-        "{}: {} edits, identity {}, {} KiB of the disk differ from the base, grown by {} MiB",
+        "{}: {} edits, identity {}, {} pages of 4 KiB changed in {}, grown by {} MiB",
         node.hostname,
         patched.edits,
         if patched.cloud_init {
@@ -83,7 +84,8 @@ fn describe(node: &NodeImages) -> String {
         } else {
             "offline"
         },
-        patched.changed >> 10,
+        patched.changed / PAGE_SIZE,
+        node.blocks,
         patched.grown >> 20,
     )
 }

@@ -10,6 +10,11 @@ use crate::error::{Error, Result};
 /// Bytes of a copy-on-write page.
 pub const PAGE_SIZE: u64 = 4096;
 
+/// Bytes of a stretch: what `xz -T0 -6`, and so Raspberry Pi OS, packs as one block. Stretches begin
+/// at multiples of it. One changed byte has the whole stretch packed anew, so edits that stay in few
+/// stretches make cheap outputs.
+pub const STRETCH: u64 = 24 << 20;
+
 type Page = Box<[u8; PAGE_SIZE as usize]>;
 
 /// A base image plus dirty pages plus a length. What is dirty at the end is what a node adds.
@@ -88,19 +93,35 @@ impl CowDisk {
     /// Drops pages that were written but ended up as the base has them, and returns the indices of
     /// those that differ, ascending. A page is [`PAGE_SIZE`] bytes at index × `PAGE_SIZE`.
     pub fn settle(&self) -> Result<Vec<u64>> {
+        self.settle_pages(0..u64::MAX)
+    }
+
+    /// [`CowDisk::settle`] for the pages in `range` (indices) alone.
+    pub fn settle_pages(&self, range: Range<u64>) -> Result<Vec<u64>> {
         let mut state = self.write_state();
-        let mut same = Vec::new();
+        let (mut same, mut changed) = (Vec::new(), Vec::new());
         let mut before = [0; PAGE_SIZE as usize];
-        for (&index, page) in &state.pages {
+        if range.is_empty() {
+            return Ok(changed);
+        }
+        for (&index, page) in state.pages.range(range) {
             read_padded(self.base.as_ref(), index * PAGE_SIZE, &mut before)?;
-            if before == **page {
-                same.push(index);
+            match before == **page {
+                true => same.push(index),
+                false => changed.push(index),
             }
         }
         for index in same {
             state.pages.remove(&index);
         }
-        Ok(state.pages.keys().copied().collect())
+        Ok(changed)
+    }
+
+    /// Makes `len` bytes at `offset` what they are in the base again.
+    pub fn revert(&self, offset: u64, len: usize) -> Result<()> {
+        let mut bytes = vec![0; len];
+        read_padded(self.base.as_ref(), offset, &mut bytes)?;
+        self.write_at(offset, &bytes)
     }
 
     /// Whether any page in `range` (bytes) has been written since the last [`CowDisk::settle`].
@@ -210,6 +231,11 @@ mod tests {
         assert_eq!(disk.settle().unwrap(), [2]);
         assert!(!disk.is_dirty(0..8192));
         assert!(disk.is_dirty(9000..9001));
+        disk.write_at(4096, &[0, 1]).unwrap();
+        assert!(disk.settle_pages(0..1).unwrap().is_empty());
+        assert_eq!(disk.settle_pages(1..3).unwrap(), [2]);
+        disk.revert(8190, 4).unwrap();
+        assert!(disk.settle().unwrap().is_empty());
     }
 
     #[test]

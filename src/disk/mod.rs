@@ -9,7 +9,7 @@ mod raw_file;
 mod window;
 pub mod xz_container;
 
-pub use cow_disk::{CowDisk, PAGE_SIZE};
+pub use cow_disk::{CowDisk, PAGE_SIZE, STRETCH};
 pub use memory::Memory;
 pub use raw_file::RawFile;
 pub use window::{Cursor, Window};
