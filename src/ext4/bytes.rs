@@ -67,7 +67,7 @@ pub(super) fn clear_runs(bitmap: &[u8], range: std::ops::Range<u64>) -> Vec<std:
     let mut runs: Vec<std::ops::Range<u64>> = Vec::new();
     let mut at = range.start;
     while at < end {
-        if at % 8 == 0 && bitmap.get((at / 8) as usize) == Some(&0xFF) {
+        if at.is_multiple_of(8) && bitmap.get((at / 8) as usize) == Some(&0xFF) {
             at += 8;
             continue;
         }

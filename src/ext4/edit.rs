@@ -368,6 +368,8 @@ impl Ext4 {
         self.engine
             .rename((source.parent, &source.name), (target.parent, &target.name))
             .map_err(|failure| self.engine.explain(failure, WHAT, from))?;
+        // A directory has its parent's number in it.
+        self.touched.insert(node.number);
         self.date(source.parent, WHAT, from)?;
         self.date(target.parent, WHAT, to)
     }

@@ -21,7 +21,10 @@ const LONGEST: u64 = 128;
 pub(super) fn gather(window: &Window, touched: &BTreeSet<u32>, room: &[Range<u64>]) -> Result<()> {
     // Blocks that are not pages share pages with others.
     let map = BlockMap::read(window)?;
-    if room.is_empty() || map.sb.block_size() != PAGE_SIZE || window.start() % PAGE_SIZE != 0 {
+    if room.is_empty()
+        || map.sb.block_size() != PAGE_SIZE
+        || !window.start().is_multiple_of(PAGE_SIZE)
+    {
         return Ok(());
     }
     let mut gathering = Gathering {

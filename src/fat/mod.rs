@@ -325,11 +325,12 @@ impl Fat {
 
     fn allocate(&mut self, clusters: usize) -> Result<Vec<u32>> {
         self.check_free(clusters)?;
+        let all = 2..self.geometry.clusters + 2;
         let chain = match self.allocate_cheaply(clusters) {
             Some(chain) => chain,
             None => self
                 .table
-                .allocate(clusters, &[2..self.geometry.clusters + 2])
+                .allocate(clusters, std::slice::from_ref(&all))
                 .ok_or_else(|| damaged("its free clusters are not where they were counted"))?,
         };
         self.table.link(&chain);

@@ -103,7 +103,8 @@ impl Table {
     }
 
     /// Takes `count` free clusters among `regions` (ascending), in order, from the hint on; `None`
-    /// when there are not as many. They are not free any more, and are to be linked next.
+    /// when there are not as many. They are not free any more, and are to be linked next. The hint
+    /// stays: whoever writes next does best to go on where the base ends.
     pub fn allocate(&mut self, count: usize, regions: &[Range<u32>]) -> Option<Vec<u32>> {
         let end = self.entries.len() as u32;
         let start = match self.next {
@@ -124,9 +125,6 @@ impl Table {
         }
         for &cluster in &found {
             self.set(cluster, END_OF_CHAIN);
-        }
-        if let Some(&last) = found.last() {
-            self.next = last;
         }
         Some(found)
     }
