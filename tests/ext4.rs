@@ -8,8 +8,10 @@ use std::path::Path;
 
 use ext4_support::kernel::{Mount, Op, manifest};
 use ext4_support::{
-    Disk, FLAVOURS, Flavour, Image, TIME, debugfs, flavour_named, fsck, fsck_but_for, pattern, tool,
+    Disk, FLAVOURS, Flavour, Image, START, TIME, debugfs, flavour_named, fsck, fsck_but_for,
+    pattern, tool,
 };
+use imgbuild::disk::STRETCH;
 use imgbuild::error::ErrorKind;
 use imgbuild::ext4::{Attr, Ext4, FileKind, grow, max_len};
 
@@ -984,7 +986,7 @@ fn the_engine_still_can_not_rename_so() {
     );
 }
 
-/// New data keeps clear of what is there: all of it in the group that was grown, which is empty.
+/// New data keeps clear of what is there: all of it in what was grown, which is empty.
 #[test]
 fn new_data_goes_where_the_base_is_empty() {
     let image = Image::populated(flavour_named("pigen"), 100, 500);
@@ -994,21 +996,138 @@ fn new_data_goes_where_the_base_is_empty() {
     fs.write_file("/fill", fill, 80 * MIB, &PLAIN).unwrap();
     fs.finish().unwrap();
     grow(&disk.window(), 400 * MIB).unwrap();
-    let in_old_group = || {
-        disk.dirty()
-            .into_iter()
-            .filter(|&at| at < 128 * MIB)
-            .count()
+    // The fill ends in the last stretch that the small file system reached into.
+    let old = 100 * MIB / STRETCH * STRETCH;
+    let in_old_part = || {
+        let dirty = disk.dirty().into_iter();
+        dirty.filter(|&at| START + at < old).count()
     };
-    let before = in_old_group();
+    let before = in_old_part();
     let mut edit = Edit::open(&disk);
     for i in 0..50 {
         edit.file(&format!("/many/new-{i}"), pattern(i, 100_000), PLAIN);
     }
     let expected = edit.finish();
-    let changed = in_old_group() - before;
+    let changed = in_old_part() - before;
     // Superblock, descriptors, bitmaps, inodes, the directory: not the 1250 pages of data.
     assert!(changed < 60, "{changed} pages among the old data");
+    let saved = disk.save(&image);
+    fsck(&saved);
+    compare(&saved, &expected);
+}
+
+const FOLDER: Attr = Attr {
+    mode: 0o755,
+    ..PLAIN
+};
+
+/// The stretches of the disk that differ from the base.
+fn changed_stretches(disk: &Disk) -> Vec<u64> {
+    let mut stretches: Vec<u64> = disk
+        .dirty()
+        .into_iter()
+        .map(|at| (START + at) / STRETCH)
+        .collect();
+    stretches.dedup();
+    stretches
+}
+
+/// A file system with some of its directories far apart, among data.
+fn spread(flavour: &str) -> Image {
+    let image = Image::populated(flavour_named(flavour), 500, 100);
+    let disk = image.disk(None);
+    let mut fs = disk.open().unwrap();
+    for i in 0..4 {
+        let fill = &mut std::io::repeat(i + 1);
+        fs.make_dir(&format!("/d{i}"), &FOLDER).unwrap();
+        fs.write_file(&format!("/d{i}/fill"), fill, 50 * MIB, &PLAIN)
+            .unwrap();
+        // A directory of a few blocks.
+        for n in 0..60 {
+            let path = format!("/d{i}/{n:0200}");
+            fs.symlink(&path, "nowhere", &PLAIN).unwrap();
+        }
+    }
+    fs.finish().unwrap();
+    let saved = disk.save(&image);
+    fsck(&saved);
+    image.replaced_by(&saved)
+}
+
+/// What a node without payload does: small files here and there, some of the base's replaced.
+fn configure(edit: &mut Edit, dirs: std::ops::Range<u64>) {
+    for i in dirs {
+        edit.file(&format!("/d{i}/new"), pattern(i, 3000), PLAIN);
+        edit.dir(&format!("/d{i}/conf"), FOLDER);
+        edit.file(&format!("/d{i}/conf/x"), pattern(i, 9000), PLAIN);
+        edit.fs.remove(&format!("/d{i}/{:0200}", 7)).unwrap();
+    }
+    edit.file("/etc/hostname", b"node".to_vec(), PLAIN);
+    edit.file("/etc/hosts", pattern(5, 300), PLAIN);
+}
+
+#[test]
+fn a_configuration_changes_two_stretches() {
+    for flavour in ["pigen", "trixie", "genimg", "gdtcsum", "old"] {
+        let image = spread(flavour);
+        let disk = image.disk(None);
+        let mut edit = Edit::open(&disk);
+        configure(&mut edit, 0..4);
+        let expected = edit.finish();
+        // The superblock's with bitmaps and inodes, and an empty one.
+        let changed = changed_stretches(&disk);
+        assert!(changed.len() <= 2, "{flavour}: {changed:?}");
+        let saved = disk.save(&image);
+        fsck(&saved);
+        compare(&saved, &expected);
+        // Once more on what came out: nothing is in the way of a second time.
+        let image = image.replaced_by(&saved);
+        let disk = image.disk(None);
+        let mut edit = Edit::open(&disk);
+        edit.file("/d1/again", pattern(1, 5000), PLAIN);
+        let expected = edit.finish();
+        assert!(changed_stretches(&disk).len() <= 2, "{flavour}");
+        let saved = disk.save(&image);
+        fsck(&saved);
+        compare(&saved, &expected);
+    }
+}
+
+/// Where bitmaps do not lie together, a directory stays where it is when moving it saves nothing.
+#[test]
+fn directories_stay_where_moving_them_saves_nothing() {
+    let image = spread("noflex");
+    let disk = image.disk(None);
+    let mut edit = Edit::open(&disk);
+    configure(&mut edit, 0..4);
+    let expected = edit.finish();
+    let saved = disk.save(&image);
+    fsck(&saved);
+    compare(&saved, &expected);
+}
+
+/// A payload that needs many stretches gets them, and what comes after it still finds room.
+#[test]
+fn payloads_take_one_empty_stretch_after_the_other() {
+    let image = spread("pigen");
+    let disk = image.disk(None);
+    let mut edit = Edit::open(&disk);
+    let free = edit.fs.space().unwrap().free_bytes();
+    edit.file("/small", pattern(1, 100), PLAIN);
+    let after = edit.fs.space().unwrap().free_bytes();
+    assert_eq!(
+        free - after,
+        4096,
+        "what is kept from the engine counts as free"
+    );
+    let fill = &mut std::io::repeat(9);
+    edit.fs
+        .write_file("/payload", fill, 100 * MIB, &PLAIN)
+        .unwrap();
+    configure(&mut edit, 0..4);
+    let expected = edit.finish();
+    let changed = changed_stretches(&disk);
+    assert!(changed.len() <= 7, "{changed:?}");
     let saved = disk.save(&image);
     fsck(&saved);
     compare(&saved, &expected);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
 
-use imgbuild::disk::{CowDisk, PAGE_SIZE, RawFile, ReadAt, Window};
+use imgbuild::disk::{CowDisk, PAGE_SIZE, RawFile, ReadAt, STRETCH, Window};
 use imgbuild::error::Result;
 use imgbuild::fat::Fat;
 use proptest::prelude::*;
@@ -298,6 +298,46 @@ fn nothing_of_removed_files_stays_behind() {
     image.fsck();
     let bytes = std::fs::read(&image.path).unwrap();
     assert!(!bytes.windows(10).any(|w| w == &secret[..10]));
+}
+
+/// Small files among kernels move to an empty part of the disk, those beside the table stay.
+#[test]
+fn configuration_stays_out_of_the_way_of_kernels() {
+    let image = Image::new(150, 1);
+    image.mcopy("cmdline.txt", b"root=/dev/sda2");
+    image.mcopy("kernel8.img", &pattern(30 << 20, 1));
+    image.mcopy("config.txt", b"arm_64bit=1");
+    image.mcopy("kernel7.img", &pattern(30 << 20, 2));
+    image.mcopy("user-data", &pattern(700, 3));
+    let disk = image.disk();
+    let mut fat = open(&disk).unwrap();
+    for name in ["cmdline.txt", "config.txt", "user-data", "new"] {
+        fat.write_file(name, &pattern(3000, 7)).unwrap();
+        fat.write_file(name, &pattern(2000, 8)).unwrap();
+    }
+    fat.finish().unwrap();
+    let mut stretches: Vec<u64> = disk.settle().unwrap();
+    for page in &mut stretches {
+        *page = *page * PAGE_SIZE / STRETCH;
+    }
+    stretches.dedup();
+    assert_eq!(stretches, [0, 3]);
+    store(&disk, &image.path);
+    image.fsck();
+    assert_eq!(image.mtype("kernel7.img"), pattern(30 << 20, 2));
+    for name in ["cmdline.txt", "config.txt", "user-data", "new"] {
+        assert_eq!(image.mtype(name), pattern(2000, 8));
+    }
+    // When that is full, the rest is used.
+    let disk = image.disk();
+    let mut fat = open(&disk).unwrap();
+    let free = fat.free_bytes() as usize;
+    fat.write_file("all", &pattern(free, 9)).unwrap();
+    assert_eq!(fat.free_bytes(), 0);
+    assert!(fat.write_file("more", b"x").is_err());
+    fat.finish().unwrap();
+    store(&disk, &image.path);
+    image.fsck();
 }
 
 #[test]

@@ -18,6 +18,7 @@ use images_support::tree::Tree;
 use images_support::{
     accepts, boot, fixture, full_tier, judges, large_base, no_problems, tool, tree,
 };
+use imgbuild::disk::STRETCH;
 use imgbuild::overlay::Part;
 use imgbuild::plan::{Action, Content, Edit, Plan, When};
 
@@ -489,6 +490,33 @@ fn check_default_nodes(base: &Base) {
     let plans = world.plans(&request);
     let built: Vec<&str> = plans.iter().map(|p| p.profile.as_str()).collect();
     assert_eq!(built, PROFILES);
+    for plan in &plans {
+        let changed = changed_stretches(&base.path, &world.image(&request, plan, "img"));
+        // Table and FAT, metadata of the root file system, new data; one to spare.
+        assert!(changed.len() <= 4, "{}: {changed:?}", plan.hostname);
+    }
+}
+
+/// Which stretches, the blocks of a packed base, are not as in the base.
+fn changed_stretches(base: &Path, image: &Path) -> BTreeSet<u64> {
+    use std::io::Read;
+    const CHUNK: u64 = 1 << 20;
+    let [mut before, mut after] = [base, image].map(|path| std::fs::File::open(path).unwrap());
+    let mut changed = BTreeSet::new();
+    let (mut old, mut new) = (Vec::new(), Vec::new());
+    for at in (0..).step_by(CHUNK as usize) {
+        for (file, chunk) in [(&mut before, &mut old), (&mut after, &mut new)] {
+            chunk.clear();
+            file.take(CHUNK).read_to_end(chunk).unwrap();
+        }
+        if new.is_empty() {
+            break;
+        }
+        if old != new {
+            changed.insert(at / STRETCH);
+        }
+    }
+    changed
 }
 
 #[test]

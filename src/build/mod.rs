@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::config::Node;
 use crate::disk::{CowDisk, PageMemory, RawFile, ReadAt, XzImage};
-use crate::emit::{self, Emitted, Format, ImgOptions, XzOptions, XzSplice};
+use crate::emit::{self, ChangedBlocks, Emitted, Format, ImgOptions, XzOptions, XzSplice};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::job::Job;
 use crate::patch::{self, PatchOptions, Patched, Payloads};
@@ -89,6 +89,8 @@ pub struct NodeImages {
     pub hostname: String,
     pub images: Vec<Emitted>,
     pub patched: Patched,
+    /// The blocks of the image that differ from the base.
+    pub blocks: ChangedBlocks,
 }
 
 /// A base that nodes are built from.
@@ -363,6 +365,7 @@ fn build_node(work: &Work<'_>, common: &Common<'_>) -> Result<NodeImages> {
         hostname: plan.hostname.clone(),
         images,
         patched,
+        blocks: ChangedBlocks::of(&disk, work.base.splice.as_ref()),
     })
 }
 

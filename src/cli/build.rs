@@ -5,6 +5,7 @@ use std::path::Path;
 use super::args::{BuildArgs, Checksums, Compress};
 use crate::build::{BaseUse, BuildOptions, Digests, NodeImages, build};
 use crate::clock::source_date_epoch;
+use crate::disk::PAGE_SIZE;
 use crate::emit::{Format, XzOptions};
 use crate::error::{Error, Result};
 use crate::job::Job;
@@ -106,7 +107,7 @@ fn describe_base(base: &BaseUse) -> String {
 fn describe(node: &NodeImages) -> String {
     let patched = &node.patched;
     format!(
-        "{}: {} edits, identity {}, {} KiB of the disk differ from the base, grown by {} MiB",
+        "{}: {} edits, identity {}, {} pages of 4 KiB changed in {}, grown by {} MiB",
         node.hostname,
         patched.edits,
         if patched.cloud_init {
@@ -114,7 +115,8 @@ fn describe(node: &NodeImages) -> String {
         } else {
             "offline"
         },
-        patched.changed >> 10,
+        patched.changed / PAGE_SIZE,
+        node.blocks,
         patched.grown >> 20,
     )
 }

@@ -15,6 +15,11 @@ use crate::error::{Error, Result, ResultExt};
 /// Bytes of a copy-on-write page.
 pub const PAGE_SIZE: u64 = 4096;
 
+/// Bytes of a stretch: what `xz -T0 -6`, and so Raspberry Pi OS, packs as one block. Stretches begin
+/// at multiples of it. One changed byte has the whole stretch packed anew, so edits that stay in few
+/// stretches make cheap outputs.
+pub const STRETCH: u64 = 24 << 20;
+
 type PageBytes = [u8; PAGE_SIZE as usize];
 
 /// Memory that several disks share for their pages. What does not fit goes to a file without a name,
@@ -216,26 +221,48 @@ impl CowDisk {
     /// those that differ, ascending. A page is [`PAGE_SIZE`] bytes at index × `PAGE_SIZE`.
     pub fn settle(&self) -> Result<Vec<u64>> {
         let mut state = self.write_state();
-        if !state.settled {
-            let same = self.unchanged(&state)?;
-            for index in same {
-                if let Entry::Occupied(entry) = state.pages.entry(index)
-                    && let Page::Here(_) = entry.remove()
-                {
-                    self.give_back(1);
-                }
-            }
-            state.settled = true;
-        }
+        self.drop_unchanged(&mut state, 0..u64::MAX)?;
+        state.settled = true;
         Ok(state.pages.keys().copied().collect())
     }
 
-    /// The pages that are as the base has them.
-    fn unchanged(&self, state: &State) -> Result<Vec<u64>> {
+    /// [`CowDisk::settle`] for the pages in `range` (indices) alone.
+    pub fn settle_pages(&self, range: Range<u64>) -> Result<Vec<u64>> {
+        if range.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut state = self.write_state();
+        self.drop_unchanged(&mut state, range.clone())?;
+        Ok(state.pages.range(range).map(|(&index, _)| index).collect())
+    }
+
+    /// Makes `len` bytes at `offset` what they are in the base again.
+    pub fn revert(&self, offset: u64, len: usize) -> Result<()> {
+        let mut bytes = vec![0; len];
+        read_padded(self.base.as_ref(), offset, &mut bytes)?;
+        self.write_at(offset, &bytes)
+    }
+
+    /// Forgets the pages in `range` that are as the base has them.
+    fn drop_unchanged(&self, state: &mut State, range: Range<u64>) -> Result<()> {
+        if state.settled {
+            return Ok(());
+        }
+        for index in self.unchanged(state, range)? {
+            if let Entry::Occupied(entry) = state.pages.entry(index)
+                && let Page::Here(_) = entry.remove()
+            {
+                self.give_back(1);
+            }
+        }
+        Ok(())
+    }
+
+    fn unchanged(&self, state: &State, range: Range<u64>) -> Result<Vec<u64>> {
         let mut same = Vec::new();
         let mut before = [0; PAGE_SIZE as usize];
         let mut now = [0; PAGE_SIZE as usize];
-        for (&index, page) in &state.pages {
+        for (&index, page) in state.pages.range(range) {
             read_padded(self.base.as_ref(), index * PAGE_SIZE, &mut before)?;
             state.read_page(page, 0, &mut now)?;
             if before == now {
@@ -382,6 +409,11 @@ mod tests {
         assert!(disk.is_dirty(9000..9001));
         assert_eq!(disk.dirty_pages(0..8193), [2]);
         assert_eq!(disk.dirty_pages(0..8192), []);
+        disk.write_at(4096, &[0, 1]).unwrap();
+        assert!(disk.settle_pages(0..1).unwrap().is_empty());
+        assert_eq!(disk.settle_pages(1..3).unwrap(), [2]);
+        disk.revert(8190, 4).unwrap();
+        assert!(disk.settle().unwrap().is_empty());
     }
 
     #[test]

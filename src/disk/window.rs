@@ -1,9 +1,10 @@
 //! A window on a disk: a partition as its file system sees it.
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::sync::Arc;
 
-use super::{CowDisk, ReadAt, check_bounds};
+use super::{CowDisk, PAGE_SIZE, ReadAt, STRETCH, check_bounds};
 use crate::error::{Error, Result, ResultExt};
 
 /// `len` bytes of a [`CowDisk`] from `start` on. Offsets are relative to the window.
@@ -36,6 +37,44 @@ impl Window {
     pub fn write_at(&self, offset: u64, data: &[u8]) -> Result<()> {
         self.check(offset, data.len())?;
         self.disk.write_at(self.start + offset, data)
+    }
+
+    /// Makes `len` bytes at `offset` what they are in the base of the disk again.
+    pub fn revert(&self, offset: u64, len: usize) -> Result<()> {
+        self.check(offset, len)?;
+        self.disk.revert(self.start + offset, len)
+    }
+
+    /// Offsets of the pages in `range` that differ from the base, ascending. The window must begin
+    /// with a page; pages that only reach into the range are left out.
+    pub fn changed_pages(&self, range: Range<u64>) -> Result<Vec<u64>> {
+        let end = range.end.min(self.len);
+        let first = (self.start + range.start).div_ceil(PAGE_SIZE);
+        let pages = self
+            .disk
+            .settle_pages(first..(self.start + end) / PAGE_SIZE)?;
+        Ok(pages
+            .into_iter()
+            .map(|page| page * PAGE_SIZE - self.start)
+            .collect())
+    }
+
+    /// Which stretch of the disk (see [`STRETCH`]) the byte at `offset` lies in.
+    pub fn stretch(&self, offset: u64) -> u64 {
+        (self.start + offset) / STRETCH
+    }
+
+    /// The part of the window that lies in `stretch` of the disk; empty when none does.
+    pub fn of_stretch(&self, stretch: u64) -> Range<u64> {
+        let start = stretch.saturating_mul(STRETCH);
+        let within = |at: u64| at.saturating_sub(self.start).min(self.len);
+        within(start)..within(start.saturating_add(STRETCH))
+    }
+
+    /// Whether anything has been written to `stretch` of the disk, in the window or beside it.
+    pub fn is_stretch_dirty(&self, stretch: u64) -> bool {
+        let start = stretch.saturating_mul(STRETCH);
+        self.disk.is_dirty(start..start.saturating_add(STRETCH))
     }
 
     /// A `Read + Write + Seek` view that starts at offset 0.

@@ -3,6 +3,7 @@
 //! Everything is written to a hidden file in the folder of the output and renamed when it is
 //! complete and on disk, so that nothing incomplete is ever under a final name.
 
+mod changes;
 mod checksums;
 mod encode;
 mod img;
@@ -14,6 +15,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+pub use changes::ChangedBlocks;
 pub use checksums::write_checksums;
 pub use img::{ImgOptions, can_clone, raw_digest, write_img, write_img_with};
 pub use output::prepare_folder;

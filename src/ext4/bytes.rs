@@ -61,6 +61,27 @@ pub(super) fn clear_bits(bitmap: &[u8], count: u64) -> u64 {
     in_bytes + tail as u64
 }
 
+/// The runs of clear bits in `range`, ascending. Bits that the bitmap has not are not clear.
+pub(super) fn clear_runs(bitmap: &[u8], range: std::ops::Range<u64>) -> Vec<std::ops::Range<u64>> {
+    let end = range.end.min(bitmap.len() as u64 * 8);
+    let mut runs: Vec<std::ops::Range<u64>> = Vec::new();
+    let mut at = range.start;
+    while at < end {
+        if at.is_multiple_of(8) && bitmap.get((at / 8) as usize) == Some(&0xFF) {
+            at += 8;
+            continue;
+        }
+        if !bit(bitmap, at) {
+            match runs.last_mut() {
+                Some(run) if run.end == at => run.end += 1,
+                _ => runs.push(at..at + 1),
+            }
+        }
+        at += 1;
+    }
+    runs
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,6 +93,8 @@ mod tests {
         assert!(bit(&map, 3) && bit(&map, 12) && !bit(&map, 13) && !bit(&map, 99));
         assert_eq!(clear_bits(&map, 32), 22);
         assert_eq!(clear_bits(&map, 14), 4);
+        assert_eq!(clear_runs(&map, 0..99), [0..3, 13..32]);
+        assert_eq!(clear_runs(&map, 2..14), [2..3, 13..14]);
         set_bits(&mut map, 0..32, false);
         assert_eq!(clear_bits(&map, 32), 32);
     }

@@ -1,11 +1,13 @@
 //! [`Ext4`]: what can be done to the files on an image.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 
 use fs_ext4::fs::UTIME_OMIT;
 
 use super::checksum::Checksums;
 use super::engine::{Engine, Failure, kind_of};
+use super::gather;
 use super::path::{self, Node, Place};
 use super::preflight;
 use super::space::Space;
@@ -98,6 +100,8 @@ pub struct Ext4 {
     window: Window,
     engine: Engine,
     time: i64,
+    /// Inodes that were made or whose content was changed.
+    touched: BTreeSet<u32>,
 }
 
 impl Ext4 {
@@ -114,6 +118,7 @@ impl Ext4 {
             window,
             engine,
             time,
+            touched: BTreeSet::new(),
         })
     }
 
@@ -363,6 +368,8 @@ impl Ext4 {
         self.engine
             .rename((source.parent, &source.name), (target.parent, &target.name))
             .map_err(|failure| self.engine.explain(failure, WHAT, from))?;
+        // A directory has its parent's number in it.
+        self.touched.insert(node.number);
         self.date(source.parent, WHAT, from)?;
         self.date(target.parent, WHAT, to)
     }
@@ -389,12 +396,17 @@ impl Ext4 {
 
     /// What is free.
     pub fn space(&self) -> Result<Space> {
-        Ok(Space::of(&Superblock::read(&self.window)?))
+        let mut space = Space::of(&Superblock::read(&self.window)?);
+        space.free_blocks += self.engine.fenced_blocks();
+        Ok(space)
     }
 
     /// Puts the file system away: clean as it was found, and checked once more.
     pub fn finish(self) -> Result<()> {
-        self.engine.finish()?;
+        if let Some(room) = self.engine.finish()? {
+            gather::gather(&self.window, &self.touched, &room)
+                .context(|| "ext4: putting together what was changed".into())?;
+        }
         preflight::check(&self.window).map_err(|error| {
             error.context(
                 "the ext4 file system does not hold together after editing it (this is a bug)",
@@ -459,6 +471,7 @@ impl Ext4 {
                 format_args!("{:#o} is no file mode", attr.mode),
             ));
         }
+        self.touched.insert(number);
         self.change(what, path, |fs| {
             fs.apply_chown_ino(number, attr.uid, attr.gid)
         })?;
@@ -494,6 +507,7 @@ impl Ext4 {
     /// Dates a directory in which a name came or went: the engine, unlike the kernel, does not.
     fn date(&mut self, directory: u32, what: &str, path: &str) -> Result<()> {
         let time = self.time;
+        self.touched.insert(directory);
         self.change(what, path, |fs| {
             fs.apply_utimens_ino(directory, 0, UTIME_OMIT, time, 0)
         })

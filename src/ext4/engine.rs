@@ -4,7 +4,7 @@
 //! What it needs to be worked around, each kept true by a test in `tests/ext4.rs`:
 //! - It takes the free counts of groups from when it was mounted, so it overlooks what has been
 //!   freed since: when it says "full", it is mounted anew and asked again. The same counts are
-//!   the handle for `steering.rs`.
+//!   one of the handles for `steering.rs`.
 //! - Its rename within one directory fails when the directory's extent tree must grow a level for
 //!   the new name: it then looks for the old name through a tree node it has not written yet. The
 //!   new name is made and unmade first, which makes the room by a way that works.
@@ -13,19 +13,20 @@
 //!   edit with an error instead of the program.
 
 use std::cell::Cell;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use fs_ext4::Filesystem;
+use fs_ext4::bgd::BgdFlags;
 use fs_ext4::error::{Error as EngineError, Result as EngineResult};
 use fs_ext4::inode::Inode;
 use fs_ext4::runtime::Runtime;
 
 use super::checksum::crc32c;
-use super::group_descriptor;
 use super::journal_shim::JournalShim;
-use super::steering;
+use super::steering::{Missing, Steering};
 use super::superblock::Superblock;
 use crate::disk::Window;
 use crate::error::{Error, Result};
@@ -59,16 +60,10 @@ pub(super) struct Engine {
     mounted: Option<Filesystem>,
     /// Set once the engine has panicked: nothing it knows can be trusted any more.
     broken: Cell<bool>,
+    /// Where it may put things; `None` until it first changes something.
+    steering: Option<Steering>,
     /// Whether there may be room that it does not know of: freed, or hidden by the steering.
     stale: bool,
-}
-
-/// What of a file system's room the engine gets to see.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Room {
-    All,
-    /// That in the groups that are emptiest (see `steering.rs`).
-    Emptiest,
 }
 
 /// Why an engine call did not give what was asked for.
@@ -85,14 +80,20 @@ impl Failure {
         matches!(self, Self::Engine(EngineError::NotFound))
     }
 
-    /// No room for blocks or inodes.
-    fn is_full(&self) -> bool {
+    /// What there was no room for, when it was that.
+    fn missing(&self) -> Option<Missing> {
         match self {
-            Self::Engine(EngineError::NoSpaceLeftOnDevice) => true,
+            Self::Engine(EngineError::NoSpaceLeftOnDevice) => Some(Missing::Blocks),
             Self::Engine(EngineError::Corrupt(message)) => {
-                message.contains("contiguous free run") || message.contains("has a free inode")
+                if message.contains("has a free inode") {
+                    Some(Missing::Inodes)
+                } else {
+                    message
+                        .contains("contiguous free run")
+                        .then_some(Missing::Blocks)
+                }
             }
-            _ => false,
+            _ => None,
         }
     }
 
@@ -115,19 +116,20 @@ impl Engine {
             runtime,
             mounted: None,
             broken: Cell::new(false),
+            steering: None,
             stale: false,
         };
         engine
-            .remount(Room::Emptiest)
+            .remount()
             .map_err(|failure| engine.explain(failure, "opening", "/"))?;
         Ok(engine)
     }
 
-    fn remount(&mut self, room: Room) -> Result<(), Failure> {
-        if let Some(old) = self.mounted.take() {
-            guarded(&self.broken, || old.finish())?;
+    fn remount(&mut self) -> Result<(), Failure> {
+        self.unmount()?;
+        if let Some(steering) = &mut self.steering {
+            steering.raise(&self.window).map_err(ours)?;
         }
-        let ours = |error: Error| Failure::Engine(EngineError::Io(error.into()));
         let sb = Superblock::read(&self.window).map_err(ours)?;
         let shim = Arc::new(JournalShim::new(self.window.clone(), &sb));
         let runtime = self.runtime.clone();
@@ -135,18 +137,36 @@ impl Engine {
             Filesystem::mount_with_runtime(shim, runtime)
         })?;
         self.stale = false;
-        if room == Room::Emptiest {
-            let groups = group_descriptor::read_all(&self.window, &sb).map_err(ours)?;
-            let crowded = steering::crowded(&self.window, &sb, &groups).map_err(ours)?;
-            for (group, crowded) in fs.groups.iter_mut().zip(crowded) {
-                if crowded {
+        if let Some(steering) = &self.steering {
+            self.stale = steering.hides();
+            for (number, group) in fs.groups.iter_mut().enumerate() {
+                if steering.hides_inodes(number as u64) {
+                    group.free_inodes_count = 0;
+                }
+                if steering.hides_uninit() && group.flags().contains(BgdFlags::BLOCK_UNINIT) {
                     group.free_blocks_count = 0;
-                    self.stale = true;
                 }
             }
         }
         self.mounted = Some(fs);
         Ok(())
+    }
+
+    /// Puts the file system away, with all that is free in it shown as free.
+    fn unmount(&mut self) -> Result<(), Failure> {
+        if let Some(fs) = self.mounted.take() {
+            guarded(&self.broken, || fs.finish())?;
+        }
+        match &mut self.steering {
+            Some(steering) => steering.lower(&self.window).map_err(ours),
+            None => Ok(()),
+        }
+    }
+
+    /// Free blocks that the superblock does not count while the engine works.
+    pub(super) fn fenced_blocks(&self) -> u64 {
+        let steering = self.steering.as_ref();
+        steering.map_or(0, Steering::fenced_blocks)
     }
 
     /// Asks the engine something that changes nothing.
@@ -165,12 +185,23 @@ impl Engine {
         &mut self,
         what: impl Fn(&Filesystem) -> EngineResult<T>,
     ) -> Result<T, Failure> {
-        match self.ask(&what) {
-            Err(failure) if failure.is_full() && self.stale => {
-                self.remount(Room::All)?;
-                self.ask(what)
+        if self.steering.is_none() {
+            self.unmount()?;
+            self.steering = Some(Steering::plan(&self.window).map_err(ours)?);
+            self.remount()?;
+        }
+        loop {
+            let failure = match self.ask(&what) {
+                Err(failure) if self.stale => failure,
+                other => return other,
+            };
+            let Some(missing) = failure.missing() else {
+                return Err(failure);
+            };
+            if let Some(steering) = &mut self.steering {
+                steering.widen(missing);
             }
-            other => other,
+            self.remount()?;
         }
     }
 
@@ -192,18 +223,17 @@ impl Engine {
         }
     }
 
-    /// Ends the edit.
-    pub(super) fn finish(mut self) -> Result<()> {
-        let Some(fs) = self.mounted.take() else {
-            return Ok(());
-        };
-        guarded(&self.broken, || fs.finish())
-            .map_err(|failure| self.explain(failure, "finishing", "/"))
+    /// Ends the edit. Returns the blocks that new data was put into, empty when that is anywhere;
+    /// `None` when nothing was changed.
+    pub(super) fn finish(mut self) -> Result<Option<Vec<Range<u64>>>> {
+        self.unmount()
+            .map_err(|failure| self.explain(failure, "finishing", "/"))?;
+        Ok(self.steering.map(|steering| steering.open().to_vec()))
     }
 
     /// The error of doing `what` (a verb in -ing form) to `path`.
     pub(super) fn explain(&self, failure: Failure, what: &str, path: &str) -> Error {
-        let full = failure.is_full();
+        let full = failure.missing().is_some();
         let message = format!("ext4: {what} {path}");
         match failure {
             _ if full => self.full(&message),
@@ -245,6 +275,11 @@ impl Engine {
         ))
         .with_hint("give the root file system more room in the profile")
     }
+}
+
+/// An error of ours among the engine's.
+fn ours(error: Error) -> Failure {
+    Failure::Engine(EngineError::Io(error.into()))
 }
 
 /// Runs `what`; turns a panic of the engine into an error, from then on for every call.

@@ -11,18 +11,21 @@
 //! | `path.rs` | paths to inodes, symbolic links |
 //! | `engine.rs`, `journal_shim.rs` | the crate that does the work, and what it sees of the disk |
 //! | `preflight.rs` | is this file system whole, clean and of a kind we can edit? |
-//! | `superblock.rs`, `group_descriptor.rs`, `features.rs`, `checksum.rs`, `bytes.rs` | the format |
+//! | `superblock.rs`, `group_descriptor.rs`, `inode.rs`, `block_map.rs`, `features.rs`, `checksum.rs`, `bytes.rs` | the format |
 //! | `grow.rs`, `resize_inode.rs` | making it larger |
-//! | `steering.rs` | which part of the disk new data should go to |
+//! | `steering.rs`, `gather.rs` | which part of the disk new data goes to, and what is moved there |
 //! | `space.rs` | what is free, and what files will need |
 
+mod block_map;
 mod bytes;
 mod checksum;
 mod edit;
 mod engine;
 mod features;
+mod gather;
 mod group_descriptor;
 mod grow;
+mod inode;
 mod journal_shim;
 mod path;
 mod preflight;

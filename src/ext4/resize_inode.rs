@@ -5,8 +5,9 @@
 //! there, or e2fsck calls the inode invalid. Layout as `ext2fs_create_resize_inode` in e2fsprogs
 //! makes it.
 
-use super::bytes::{le16, le32, low16, put16, put32};
+use super::bytes::{le32, put32};
 use super::group_descriptor::GroupDescriptor;
+use super::inode;
 use super::superblock::{Superblock, damaged};
 use crate::disk::{ReadAt, Window};
 use crate::error::Result;
@@ -16,10 +17,6 @@ const NUMBER: u32 = 7;
 const DOUBLE_INDIRECT: usize = 0x28 + 13 * 4;
 /// Offset of `i_blocks_lo`: sectors of 512 bytes.
 const SECTORS: usize = 0x1C;
-const GENERATION: usize = 0x64;
-const EXTRA_SIZE: usize = 0x80;
-const CHECKSUM_LOW: usize = 0x7C;
-const CHECKSUM_HIGH: usize = 0x82;
 
 /// Enters the backup groups that `new` has and `old` had not.
 pub(super) fn add_backups(
@@ -29,7 +26,7 @@ pub(super) fn add_backups(
     groups: &[GroupDescriptor],
 ) -> Result<()> {
     let bs = new.block_size();
-    let at = inode_offset(new, groups)?;
+    let at = inode::offset(new, groups, NUMBER).ok_or_else(|| damaged("there are no groups"))?;
     let mut inode = vec![0; new.inode_size() as usize];
     window.read_at(at, &mut inode)?;
     let map_block = u64::from(le32(&inode, DOUBLE_INDIRECT));
@@ -61,7 +58,7 @@ pub(super) fn add_backups(
     let total =
         u32::try_from(total).map_err(|_| damaged("the resize inode (7) has too many blocks"))?;
     put32(&mut inode, SECTORS, total);
-    seal(new, &mut inode);
+    inode::seal(new, NUMBER, &mut inode);
     window.write_at(at, &inode)
 }
 
@@ -96,27 +93,4 @@ fn list_backups(
         put32(&mut list, position * 4, copy);
     }
     window.write_at(block * bs, &list)
-}
-
-fn inode_offset(sb: &Superblock, groups: &[GroupDescriptor]) -> Result<u64> {
-    let first = groups
-        .first()
-        .ok_or_else(|| damaged("there are no groups"))?;
-    Ok(first.inode_table() * sb.block_size() + u64::from(NUMBER - 1) * sb.inode_size())
-}
-
-/// Brings the inode's checksum up to date.
-fn seal(sb: &Superblock, inode: &mut [u8]) {
-    let has_high = inode.len() > 128 && le16(inode, EXTRA_SIZE) >= 4;
-    put16(inode, CHECKSUM_LOW, 0);
-    if has_high {
-        put16(inode, CHECKSUM_HIGH, 0);
-    }
-    let generation = le32(inode, GENERATION);
-    if let Some(crc) = sb.checksums().inode(NUMBER, generation, inode) {
-        put16(inode, CHECKSUM_LOW, low16(crc));
-        if has_high {
-            put16(inode, CHECKSUM_HIGH, low16(crc >> 16));
-        }
-    }
 }

@@ -1,5 +1,7 @@
 //! Where things are on a FAT32 partition: the BIOS parameter block.
 
+use std::ops::Range;
+
 use super::damaged;
 use crate::disk::{ReadAt, Window};
 use crate::error::{Error, Result, ResultExt};
@@ -101,6 +103,15 @@ impl Geometry {
     /// Offset of a data cluster, which must be valid.
     pub fn cluster_offset(&self, cluster: u32) -> u64 {
         self.data_offset + u64::from(cluster.saturating_sub(2)) * self.cluster_size
+    }
+
+    /// The clusters that lie wholly in `bytes` of the partition.
+    pub fn clusters_in(&self, bytes: Range<u64>) -> Range<u32> {
+        let end = u64::from(self.clusters) + 2;
+        let index = |at: u64| at.saturating_sub(self.data_offset);
+        let first = index(bytes.start).div_ceil(self.cluster_size) + 2;
+        let last = index(bytes.end) / self.cluster_size + 2;
+        first.min(end) as u32..last.min(end) as u32
     }
 
     /// Clusters that `len` bytes need.

@@ -10,12 +10,14 @@
 //! A partition is checked as a whole when it is opened, so that editing never meets a damaged one.
 //! The same edits of the same partition give the same bytes: clusters are handed out in order, times
 //! are given by the caller, and what is left of a file's last cluster, and clusters that become
-//! free, are zeroed.
+//! free, are zeroed; but for what the base has in clusters that a file leaves, because to zero them
+//! is what leaving them is to save.
 
 mod check;
 mod directory;
 mod geometry;
 mod name;
+mod placement;
 mod table;
 mod time;
 
@@ -162,27 +164,32 @@ impl Fat {
         for folder in &parents[found..] {
             parent = self.create_dir(parent, folder)?;
         }
-        let chain = self.allocate(self.geometry.clusters_for(data.len() as u64))?;
-        self.write_chain(&chain, data)?;
-        let entry = Entry::file(
-            last,
-            chain.first().copied().unwrap_or(0),
-            data.len() as u32,
-            self.time,
-        );
-        self.add(parent, entry)?;
-        self.flush()
+        // The entry first: what is placed next is to know which part of the folder changes.
+        self.add(parent, Entry::file(last, 0, 0, self.time))?;
+        let dir = self.directory(parent)?;
+        match dir.find(last).cloned() {
+            Some(entry) => self.replace(dir, entry, data),
+            None => Err(damaged("a folder lost a new entry")),
+        }
     }
 
-    /// Gives an existing file new content, in its own clusters as far as they reach.
+    /// Gives an existing file new content: in its own clusters as far as they reach, or in others
+    /// when that is cheaper (see `placement.rs`).
     fn replace(&mut self, mut dir: Directory, mut entry: Entry, data: &[u8]) -> Result<()> {
         if entry.is_dir() {
             return Err(Error::failed("there is a folder of that name"));
         }
         let mut chain = self.table.chain(entry.cluster)?;
         let need = self.geometry.clusters_for(data.len() as u64);
+        self.check_free(need.saturating_sub(chain.len()))?;
+        dir.update(&entry, self.time);
+        self.store(&mut dir)?;
+        if !self.changes_anyway(&chain)
+            && let Some(moved) = self.allocate_cheaply(need)
+        {
+            self.leave(&std::mem::replace(&mut chain, moved))?;
+        }
         let more = need.saturating_sub(chain.len());
-        self.check_free(more)?;
         let surplus = chain.split_off(need.min(chain.len()));
         self.zero(&surplus)?;
         self.table.free_chain(&surplus);
@@ -304,10 +311,11 @@ impl Fat {
         self.store(&mut dir)
     }
 
-    /// Writes the changed parts of a folder.
-    fn store(&self, dir: &mut Directory) -> Result<()> {
+    /// Writes the changed parts of a folder; the table is to be flushed after.
+    fn store(&mut self, dir: &mut Directory) -> Result<()> {
         let size = self.geometry.cluster_size as usize;
         for range in dir.take_changes() {
+            self.move_folder_cluster(dir, range.start / size)?;
             let cluster = dir.chain[range.start / size];
             let at = self.geometry.cluster_offset(cluster) + (range.start % size) as u64;
             self.window.write_at(at, &dir.bytes[range])?;
@@ -317,7 +325,14 @@ impl Fat {
 
     fn allocate(&mut self, clusters: usize) -> Result<Vec<u32>> {
         self.check_free(clusters)?;
-        let chain = self.table.allocate(clusters);
+        let all = 2..self.geometry.clusters + 2;
+        let chain = match self.allocate_cheaply(clusters) {
+            Some(chain) => chain,
+            None => self
+                .table
+                .allocate(clusters, std::slice::from_ref(&all))
+                .ok_or_else(|| damaged("its free clusters are not where they were counted"))?,
+        };
         self.table.link(&chain);
         Ok(chain)
     }

@@ -1,6 +1,7 @@
 //! The file allocation table, in memory, and the FSInfo sector that sums it up.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use super::damaged;
 use super::geometry::Geometry;
@@ -105,27 +106,38 @@ impl Table {
         Ok(chain)
     }
 
-    /// Takes `count` free clusters, in order, from the hint on; there must be as many. They are not
-    /// free any more, and are to be linked next.
-    pub fn allocate(&mut self, count: usize) -> Vec<u32> {
+    /// Takes `count` free clusters among `regions` (ascending), in order, from the hint on; `None`
+    /// when there are not as many. They are not free any more, and are to be linked next. The hint
+    /// stays: whoever writes next does best to go on where the base ends.
+    pub fn allocate(&mut self, count: usize, regions: &[Range<u32>]) -> Option<Vec<u32>> {
         let end = self.entries.len() as u32;
         let start = match self.next {
             next if (2..end).contains(&next) => next,
             _ => 2,
         };
-        let is_free = |&cluster: &u32| self.entries[cluster as usize] & VALUE == 0;
-        let found: Vec<u32> = (start..end)
-            .chain(2..start)
-            .filter(is_free)
+        let part = |from: u32, to: u32| {
+            let clip = move |r: &Range<u32>| r.start.max(from)..r.end.min(to);
+            regions.iter().flat_map(clip)
+        };
+        let found: Vec<u32> = part(start, end)
+            .chain(part(2, start))
+            .filter(|&cluster| self.is_free(cluster))
             .take(count)
             .collect();
+        if found.len() < count {
+            return None;
+        }
         for &cluster in &found {
             self.set(cluster, END_OF_CHAIN);
         }
-        if let Some(&last) = found.last() {
-            self.next = last;
-        }
-        found
+        Some(found)
+    }
+
+    /// Whether nothing uses `cluster`, which must be valid.
+    pub fn is_free(&self, cluster: u32) -> bool {
+        self.entries
+            .get(cluster as usize)
+            .is_some_and(|e| e & VALUE == 0)
     }
 
     /// Makes `chain` one chain.

@@ -142,6 +142,15 @@ impl Image {
         assert!(copied.unwrap().success());
     }
 
+    /// The image that is at `path`, in the folder of this one, as a new base.
+    pub fn replaced_by(&self, path: &Path) -> Self {
+        std::fs::rename(path, &self.path).unwrap();
+        Self {
+            dir: self.dir.clone(),
+            path: self.path.clone(),
+        }
+    }
+
     /// The image as a disk, with room for the file system to grow to `len` bytes.
     pub fn disk(&self, len: Option<u64>) -> Disk {
         let base = Shifted(RawFile::open(&self.path).unwrap());
