@@ -22,6 +22,7 @@
 //! | [`ext4`] | editing and growing ext4 | disk |
 //! | [`patch`] | carries a plan out on a disk | plan, disk, fat, ext4 |
 //! | [`emit`] | raw and xz images, checksums | disk |
+//! | [`flash`] | reasons not to write to a device, and writing to one | disk |
 //! | [`error`], [`job`], [`clock`] | what everything uses: errors with hints, progress, cancellation, the date | |
 
 #![forbid(unsafe_code)]
@@ -35,6 +36,7 @@ pub mod emit;
 pub mod error;
 pub mod ext4;
 pub mod fat;
+pub mod flash;
 pub mod job;
 pub mod overlay;
 pub mod patch;

@@ -206,15 +206,51 @@ fn in_order(results: Vec<Result<NodeImages>>) -> (Vec<NodeImages>, Option<Error>
     (done, first)
 }
 
-fn build_node(
-    work: &Work<'_>,
+/// A node whose image is in memory and in its base, not in a file.
+pub struct PatchedNode {
+    pub disk: Arc<CowDisk>,
+    pub patched: Patched,
+    /// What the base is, for people.
+    pub base: String,
+}
+
+/// Makes one node without writing it anywhere. Of the options, `out`, `formats`, `xz_preset` and
+/// `jobs` do not matter.
+pub fn patched_node(
+    project: &Project,
+    node: &Node,
+    options: &BuildOptions,
+    job: &Job,
+) -> Result<PatchedNode> {
+    let plan = project.plan(node, false)?;
+    let fetcher = Fetcher::new(options.fetch.clone(), job.clone())?;
+    let base = open_base(&base_request(project, node, options), options, &fetcher)?;
+    let payloads = payloads::load(std::slice::from_ref(&plan), &fetcher)?;
+    let (disk, patched) = patch_disk(&plan, &base, &payloads, options, job)?;
+    Ok(PatchedNode {
+        disk,
+        patched,
+        base: base.image.description,
+    })
+}
+
+/// A base or an image that was built, as a disk without a change.
+pub fn open_image(path: &Path, fetch: &FetchOptions, job: &Job) -> Result<Arc<CowDisk>> {
+    let fetcher = Fetcher::new(fetch.clone(), job.clone())?;
+    let image = fetcher.base(&BaseRequest::Path(path.to_owned()))?;
+    let raw = RawFile::open(&image.raw)?;
+    Ok(Arc::new(CowDisk::new(Arc::new(raw))))
+}
+
+fn patch_disk(
+    plan: &Plan,
+    base: &Base,
     payloads: &Payloads,
     options: &BuildOptions,
     job: &Job,
-) -> Result<NodeImages> {
-    let plan = work.plan;
+) -> Result<(Arc<CowDisk>, Patched)> {
     job.cancel.check()?;
-    let disk = Arc::new(CowDisk::new(work.base.disk.clone()));
+    let disk = Arc::new(CowDisk::new(base.disk.clone()));
     let patched = patch::apply(
         plan,
         &disk,
@@ -224,7 +260,18 @@ fn build_node(
             cancel: &job.cancel,
         },
     )
-    .context(|| format!("patching {}", work.base.image.description))?;
+    .context(|| format!("patching {}", base.image.description))?;
+    Ok((disk, patched))
+}
+
+fn build_node(
+    work: &Work<'_>,
+    payloads: &Payloads,
+    options: &BuildOptions,
+    job: &Job,
+) -> Result<NodeImages> {
+    let plan = work.plan;
+    let (disk, patched) = patch_disk(plan, &work.base, payloads, options, job)?;
     let mut images = Vec::new();
     for format in &options.formats {
         let name = format!("{}.{}", plan.hostname, format.extension());

@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
-use super::args::{BuildArgs, Compress};
+use super::args::{BaseArgs, BuildArgs, Compress};
 use crate::build::{BuildOptions, NodeImages, build};
 use crate::clock::source_date_epoch;
 use crate::error::{Error, Result};
 use crate::job::Job;
+use crate::patch::Patched;
 use crate::project::Project;
 use crate::source::{BaseRequest, FetchOptions};
 
@@ -29,7 +30,7 @@ pub fn run(args: &BuildArgs, job: &Job) -> Result<()> {
     let (made, sums) = build(&project, &nodes, &options(args)?, job)?;
     for node in &made {
         if args.verbose {
-            job.progress.note(&describe(node));
+            job.progress.note(&describe(&node.hostname, &node.patched));
         }
         if node.patched.grown > 0 {
             job.progress.note(&card_needed(node));
@@ -45,13 +46,11 @@ pub fn run(args: &BuildArgs, job: &Job) -> Result<()> {
 fn options(args: &BuildArgs) -> Result<BuildOptions> {
     let mut formats = args.format.clone();
     formats.dedup();
-    let mut fetch = FetchOptions::from_env()?;
-    fetch.offline = args.offline;
     Ok(BuildOptions {
         out: args.out.clone(),
         formats,
-        base: args.base.as_ref().map(|image| base_request(image, args)),
-        fetch,
+        base: base_request(&args.base),
+        fetch: fetch_options(&args.base)?,
         xz_preset: match args.compress {
             Compress::Fast => 1,
             Compress::Best => 6,
@@ -63,20 +62,25 @@ fn options(args: &BuildArgs) -> Result<BuildOptions> {
     })
 }
 
-/// What is a file here is that file, whatever its name.
-fn base_request(image: &str, args: &BuildArgs) -> BaseRequest {
-    let path = Path::new(image);
-    match path.is_file() {
-        true => BaseRequest::Path(path.to_owned()),
-        false => BaseRequest::from_setting(image, args.base_sha256.clone()),
-    }
+pub(super) fn fetch_options(args: &BaseArgs) -> Result<FetchOptions> {
+    let mut fetch = FetchOptions::from_env()?;
+    fetch.offline = args.offline;
+    Ok(fetch)
 }
 
-fn describe(node: &NodeImages) -> String {
-    let patched = &node.patched;
+/// What is a file here is that file, whatever its name.
+pub(super) fn base_request(args: &BaseArgs) -> Option<BaseRequest> {
+    let image = args.base.as_ref()?;
+    let path = Path::new(image);
+    Some(match path.is_file() {
+        true => BaseRequest::Path(path.to_owned()),
+        false => BaseRequest::from_setting(image, args.base_sha256.clone()),
+    })
+}
+
+pub(super) fn describe(hostname: &str, patched: &Patched) -> String {
     format!(
-        "{}: {} edits, identity {}, {} KiB of the disk differ from the base, grown by {} MiB",
-        node.hostname,
+        "{hostname}: {} edits, identity {}, {} KiB of the disk differ from the base, grown by {} MiB",
         patched.edits,
         if patched.cloud_init {
             "through cloud-init"
