@@ -20,7 +20,7 @@
 //! | [`disk`] | bases, the copy-on-write disk, partition tables, the xz container | nothing of ours |
 //! | [`fat`] | editing FAT32 | disk |
 //! | [`ext4`] | editing and growing ext4 | disk |
-//! | [`patch`] | carries a plan out on a disk | plan, disk, fat, ext4 |
+//! | [`patch`] | carries a plan out on a disk; which parts of a disk are in use | plan, disk, fat, ext4 |
 //! | [`emit`] | raw and xz images, checksums | disk |
 //! | [`flash`] | reasons not to write to a device, and writing to one | disk |
 //! | [`error`], [`job`], [`clock`] | what everything uses: errors with hints, progress, cancellation, the date | |

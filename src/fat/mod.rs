@@ -18,6 +18,9 @@ mod geometry;
 mod name;
 mod table;
 mod time;
+mod used;
+
+pub use used::used_ranges;
 
 use crate::disk::{ReadAt, Window};
 use crate::error::{Error, Result, ResultExt};
