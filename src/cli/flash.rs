@@ -8,9 +8,10 @@ use super::build::{base_request, describe, fetch_options};
 use crate::build::{BuildOptions, open_image, patched_node};
 use crate::clock::source_date_epoch;
 use crate::disk::{CowDisk, ReadAt};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::flash::{Allowed, FlashOptions, Flashed, System, Target, flash};
 use crate::job::Job;
+use crate::patch;
 use crate::project::Project;
 
 pub fn run(args: &FlashArgs, job: &Job) -> Result<()> {
@@ -34,7 +35,16 @@ pub fn run(args: &FlashArgs, job: &Job) -> Result<()> {
         (None, Some(profile)) => node(profile, args, job)?,
         (None, None) => return Err(Error::usage("which node? Name one with --profile NAME")),
     };
-    let used = vec![0..disk.len()];
+    let used = match patch::used_ranges(&disk, &job.cancel) {
+        Ok(used) => used,
+        // A node is known to the last byte; an image may be anything, and be written as a whole.
+        Err(error) if args.image.is_some() && error.kind() == ErrorKind::Failed => {
+            job.progress
+                .note(&format!("writing all of the image, free space too: {error}"));
+            vec![0..disk.len()]
+        }
+        Err(error) => return Err(error),
+    };
     let target = examine()?;
     job.progress.note(&format!("writing to {target}"));
     let options = FlashOptions {

@@ -133,15 +133,10 @@ impl Target {
     }
 
     fn device(path: &Path, rdev: u64, allowed: &Allowed, system: &System) -> Result<Self> {
-        let own = match &allowed.system_disk {
-            Some(path) => Some(number_of(path)?),
-            None => None,
-        };
-        let number = numbers(rdev)?;
         let device = system
-            .device(number)
-            .context(|| format!("can not write to {}", path.display()))?;
-        check_device(path, &device, allowed.partition, own, system)?;
+            .device(numbers(rdev)?)
+            .context(|| format!("will not write to {}", path.display()))?;
+        check_device(path, &device, allowed, system)?;
         Ok(Self {
             path: path.to_owned(),
             kind: Kind::Device(rdev),
@@ -284,16 +279,14 @@ impl Target {
     }
 }
 
-/// Everything that speaks against writing to a device. `own` is the system disk that the user
-/// named.
+/// Everything that speaks against writing to a device.
 fn check_device(
     path: &Path,
     device: &BlockDevice,
-    partition: bool,
-    own: Option<DeviceNumber>,
+    allowed: &Allowed,
     system: &System,
 ) -> Result<()> {
-    if device.is_partition() && !partition {
+    if device.is_partition() && !allowed.partition {
         return Err(unusable(
             path,
             "it is a partition, and an image is a whole disk with a partition table",
@@ -309,7 +302,7 @@ fn check_device(
         return Err(unusable(path, "it is read-only")
             .with_hint(format!("a card's lock switch may be on; move it, {AGAIN}")));
     }
-    check_own(path, device, own, system)?;
+    check_own(path, device, allowed, system)?;
     let uses = system.uses(&device.family())?;
     if !uses.is_empty() {
         let list = |text: fn(&super::system::Use) -> &str, by: &str| {
@@ -335,10 +328,12 @@ fn check_device(
 fn check_own(
     path: &Path,
     device: &BlockDevice,
-    allowed: Option<DeviceNumber>,
+    allowed: &Allowed,
     system: &System,
 ) -> Result<()> {
-    if allowed == Some(device.number) {
+    let named = allowed.system_disk.as_deref();
+    let named = named.and_then(|path| system.device_at(path));
+    if named.is_some_and(|named| named.number == device.number) {
         return Ok(());
     }
     let numbers = [Some(device.number), device.disk().map(|disk| disk.number)];
@@ -363,15 +358,6 @@ fn check_own(
 
 fn unusable(path: &Path, why: &str) -> Error {
     Error::refused(format!("will not write to {}: {why}", path.display()))
-}
-
-/// The number of the block device at `path`.
-fn number_of(path: &Path) -> Result<DeviceNumber> {
-    let metadata = fs::metadata(path).context(|| format!("looking at {}", path.display()))?;
-    match metadata.file_type().is_block_device() {
-        true => numbers(metadata.rdev()),
-        false => Err(Error::usage(format!("{} is no disk", path.display()))),
-    }
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -467,5 +453,272 @@ mod os {
 
     pub fn lock(_: &File, _: &Path, _: &Job) -> Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::error::ErrorKind;
+
+    /// The files of a machine: an encrypted system on sda, a card at mmcblk0, and whatever a test adds.
+    struct Machine {
+        root: tempfile::TempDir,
+    }
+
+    impl Machine {
+        fn new() -> Self {
+            let machine = Self {
+                root: tempfile::tempdir().unwrap(),
+            };
+            machine.disk("sda", "8:0", &["1", "2"]);
+            machine.disk("mmcblk0", "179:0", &["p1", "p2"]);
+            machine.disk("sdb", "8:16", &[]);
+            machine.disk("dm-0", "253:0", &[]);
+            machine.write("sys/devices/dm-0/dm/name", "cryptroot\n");
+            machine.write("sys/devices/dm-0/dm/uuid", "CRYPT-LUKS2-0000-cryptroot\n");
+            machine.link("../../../dm-0", "sys/devices/sda/sda2/holders/dm-0");
+            machine.link("../../sda/sda2", "sys/devices/dm-0/slaves/sda2");
+            machine.link("../dm-0", "dev/mapper/cryptroot");
+            machine.mounts(
+                "20 1 253:0 / / rw - ext4 /dev/mapper/cryptroot rw\n\
+                 21 20 8:1 / /boot rw - ext4 /dev/sda1 rw\n\
+                 22 20 0:5 / /dev rw - devtmpfs devtmpfs rw\n",
+            );
+            machine
+        }
+
+        fn write(&self, path: &str, text: &str) {
+            let path = self.root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+
+        fn link(&self, to: &str, path: &str) {
+            let path = self.root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            symlink(to, path).unwrap();
+        }
+
+        fn mounts(&self, text: &str) {
+            self.write("proc/self/mountinfo", text);
+        }
+
+        /// 32 GB, with partitions whose numbers follow its own.
+        fn disk(&self, name: &str, number: &str, partitions: &[&str]) {
+            self.node(&format!("sys/devices/{name}"), name, number);
+            self.write(&format!("sys/devices/{name}/device/model"), "Card  Reader \n");
+            self.write(&format!("sys/devices/{name}/queue/logical_block_size"), "512\n");
+            let (major, minor) = number.split_once(':').unwrap();
+            let minor: u32 = minor.parse().unwrap();
+            for (i, suffix) in (1..).zip(partitions) {
+                let part = format!("{name}{suffix}");
+                let folder = format!("sys/devices/{name}/{part}");
+                self.node(&folder, &part, &format!("{major}:{}", minor + i));
+                self.write(&format!("{folder}/partition"), &format!("{i}\n"));
+            }
+        }
+
+        fn node(&self, folder: &str, name: &str, number: &str) {
+            self.write(&format!("{folder}/dev"), &format!("{number}\n"));
+            self.write(&format!("{folder}/size"), "62500000\n");
+            self.write(&format!("{folder}/ro"), "0\n");
+            let up = format!("../../../{folder}");
+            self.link(&up, &format!("sys/dev/block/{number}"));
+            self.link(&up, &format!("sys/class/block/{name}"));
+            self.write(&format!("dev/{name}"), "");
+        }
+
+        fn system(&self) -> System {
+            System::below(self.root.path())
+        }
+
+        fn check(&self, path: &str, allowed: &Allowed) -> Result<()> {
+            let path = Path::new(path);
+            let device = self.system().device_at(path).unwrap();
+            check_device(path, &device, allowed, &self.system())
+        }
+
+        /// What is said when writing to `path` is refused.
+        #[track_caller]
+        fn refused(&self, path: &str, allowed: &Allowed) -> (String, String) {
+            let error = self.check(path, allowed).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Refused);
+            let hint = error.hint().unwrap_or_default().to_owned();
+            (error.to_string(), hint)
+        }
+    }
+
+    fn nothing() -> Allowed {
+        Allowed::default()
+    }
+
+    fn own(path: &str) -> Allowed {
+        Allowed {
+            partition: false,
+            system_disk: Some(path.into()),
+        }
+    }
+
+    #[test]
+    fn a_card_that_nobody_uses_may_be_written() {
+        let machine = Machine::new();
+        machine.check("/dev/mmcblk0", &nothing()).unwrap();
+        machine.check("/dev/sdb", &nothing()).unwrap();
+        let device = machine.system().device_at(Path::new("/dev/sdb")).unwrap();
+        assert_eq!(device.model(), "Card Reader");
+        assert_eq!(device.len(), 32_000_000_000);
+    }
+
+    #[test]
+    fn what_is_mounted_is_refused_until_it_is_not() {
+        let machine = Machine::new();
+        let before = fs::read_to_string(machine.root.path().join("proc/self/mountinfo")).unwrap();
+        let card = "30 20 179:1 / /media/me/boot\\040fs rw - vfat /dev/mmcblk0p1 rw\n\
+                    31 20 179:2 / /media/me/rootfs rw - ext4 /dev/mmcblk0p2 rw\n";
+        machine.mounts(&format!("{before}{card}"));
+        let (what, hint) = machine.refused("/dev/mmcblk0", &nothing());
+        assert!(what.contains("/dev/mmcblk0p1 is mounted at /media/me/boot fs, /dev/mmcblk0p2 is"));
+        assert_eq!(
+            hint,
+            "umount '/media/me/boot fs' && umount /media/me/rootfs, then run the same command again"
+        );
+        machine.mounts(&before);
+        machine.check("/dev/mmcblk0", &nothing()).unwrap();
+    }
+
+    #[test]
+    fn what_is_mounted_by_another_number_is_known_by_its_source() {
+        let machine = Machine::new();
+        machine.link("../../sdb", "dev/disk/by-id/usb-card");
+        machine.mounts("30 20 0:40 /@ /mnt rw - btrfs /dev/disk/by-id/usb-card rw\n");
+        let (what, _) = machine.refused("/dev/sdb", &nothing());
+        assert!(what.contains("/dev/sdb is mounted at /mnt"), "{what}");
+    }
+
+    #[test]
+    fn swap_and_what_others_are_made_of_is_refused() {
+        let machine = Machine::new();
+        machine.write(
+            "proc/swaps",
+            "Filename Type Size Used Priority\n/dev/mmcblk0p2 partition 1 0 -2\n",
+        );
+        let (what, hint) = machine.refused("/dev/mmcblk0", &nothing());
+        assert!(what.contains("/dev/mmcblk0p2 is swap space"), "{what}");
+        assert!(hint.starts_with("swapoff /dev/mmcblk0p2,"), "{hint}");
+        machine.link("../../dm-0", "sys/devices/sdb/holders/dm-0");
+        let (what, hint) = machine.refused("/dev/sdb", &nothing());
+        assert!(what.contains("/dev/sdb is a part of /dev/mapper/cryptroot"));
+        assert!(hint.starts_with("cryptsetup close cryptroot,"), "{hint}");
+    }
+
+    #[test]
+    fn the_system_disk_needs_a_word_and_must_not_be_mounted_even_so() {
+        let machine = Machine::new();
+        let (what, hint) = machine.refused("/dev/sda", &nothing());
+        assert!(what.contains("the running system has / on it"), "{what}");
+        assert!(hint.contains("--system-disk /dev/sda"), "{hint}");
+        // The word names the disk: one that fits another disk is none.
+        machine.refused("/dev/sda", &own("/dev/sdb"));
+        machine.refused("/dev/sda", &own("/dev/sda1"));
+        let (what, _) = machine.refused("/dev/sda", &own("/dev/sda"));
+        assert!(what.contains("/dev/sda1 is mounted at /boot"), "{what}");
+        assert!(what.contains("/dev/sda2 is a part of /dev/mapper/cryptroot"));
+        let (what, _) = machine.refused("/dev/dm-0", &nothing());
+        assert!(what.contains("the running system has / on it"), "{what}");
+        // From a system on another disk.
+        machine.mounts("20 1 179:2 / / rw - ext4 /dev/mmcblk0p2 rw\n");
+        machine.refused("/dev/mmcblk0", &nothing());
+        let (what, _) = machine.refused("/dev/sda", &nothing());
+        assert!(what.contains("is a part of"), "{what}");
+    }
+
+    #[test]
+    fn disks_of_fstab_need_a_word() {
+        let machine = Machine::new();
+        machine.link("../../sdb", "dev/disk/by-uuid/1234-ABCD");
+        machine.write(
+            "etc/fstab",
+            "# comment\nproc /proc proc\nUUID=1234-ABCD /srv/backup\\040disk ext4 nofail 0 2\n\
+             /dev/mmcblk0p1 /mnt vfat noauto,user 0 0\n",
+        );
+        machine.check("/dev/mmcblk0", &nothing()).unwrap();
+        let (what, _) = machine.refused("/dev/sdb", &nothing());
+        assert!(
+            what.contains("/etc/fstab mounts /dev/sdb at /srv/backup disk"),
+            "{what}"
+        );
+        machine.check("/dev/sdb", &own("/dev/sdb")).unwrap();
+        let by_id = own("/dev/disk/by-uuid/1234-ABCD");
+        machine.check("/dev/sdb", &by_id).unwrap();
+    }
+
+    #[test]
+    fn partitions_are_refused_unless_asked_for() {
+        let machine = Machine::new();
+        let (what, hint) = machine.refused("/dev/mmcblk0p2", &nothing());
+        assert!(what.contains("it is a partition"), "{what}");
+        assert!(hint.contains("--partition"), "{hint}");
+        let allowed = |system_disk: Option<&str>| Allowed {
+            partition: true,
+            system_disk: system_disk.map(PathBuf::from),
+        };
+        machine.check("/dev/mmcblk0p2", &allowed(None)).unwrap();
+        // One of the system disk needs both words.
+        machine.mounts("20 1 8:1 / / rw - ext4 /dev/sda1 rw\n");
+        let holder = "sys/devices/sda/sda2/holders/dm-0";
+        fs::remove_file(machine.root.path().join(holder)).unwrap();
+        machine.refused("/dev/sda2", &allowed(None));
+        let both = allowed(Some("/dev/sda2"));
+        machine.check("/dev/sda2", &both).unwrap();
+        machine.refused("/dev/sda1", &allowed(Some("/dev/sda1")));
+    }
+
+    #[test]
+    fn what_can_not_hold_an_image_is_refused() {
+        let machine = Machine::new();
+        let with = |path: &str, text: &str, word: &str| {
+            let before = fs::read_to_string(machine.root.path().join(path)).unwrap();
+            machine.write(path, text);
+            let (what, _) = machine.refused("/dev/sdb", &nothing());
+            assert!(what.contains(word), "{what}");
+            machine.write(path, &before);
+            machine.check("/dev/sdb", &nothing()).unwrap();
+        };
+        with("sys/devices/sdb/size", "0\n", "no card in it");
+        with("sys/devices/sdb/ro", "1\n", "read-only");
+        with(
+            "sys/devices/sdb/queue/logical_block_size",
+            "4096\n",
+            "sectors of 4096 bytes",
+        );
+    }
+
+    #[test]
+    fn without_sysfs_or_mountinfo_nothing_is_written() {
+        let machine = Machine::new();
+        let unknown = DeviceNumber {
+            major: 65,
+            minor: 3,
+        };
+        let error = machine.system().device(unknown).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused);
+        fs::remove_file(machine.root.path().join("proc/self/mountinfo")).unwrap();
+        assert!(machine.check("/dev/sdb", &nothing()).is_err());
+    }
+
+    #[test]
+    fn folders_and_what_is_not_there_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let refused = |path: &Path| {
+            let error = Target::examine(path, &nothing(), &System::host()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
+            assert!(error.hint().is_some(), "{error}");
+        };
+        refused(dir.path());
+        refused(Path::new("/dev/no-such-disk"));
+        refused(Path::new("/dev/null"));
     }
 }

@@ -1,7 +1,9 @@
 //! Reads back what was written, and says what is wrong with the medium when it differs.
 
+use std::ops::Range;
+
 use super::Write;
-use super::copy::{CHUNK, Written, digest, read_padded};
+use super::copy::{CHUNK, Written, blocks, digest, read_padded};
 use super::medium::Buffer;
 use crate::disk::{ReadAt, is_zero};
 use crate::error::{Error, Result};
@@ -11,7 +13,7 @@ use crate::job::Job;
 pub(super) fn verify(
     disk: &dyn ReadAt,
     written: &[Written],
-    to: &Write<'_>,
+    from: &Write<'_>,
     advance: &mut dyn FnMut(u64),
     job: &Job,
 ) -> Result<()> {
@@ -19,10 +21,15 @@ pub(super) fn verify(
     for chunk in written {
         job.cancel.check()?;
         let len = chunk.range.end - chunk.range.start;
-        let found = &mut buffer.bytes_mut()[..len as usize];
-        to.read(chunk.range.start, found)?;
-        if digest(found) != chunk.digest {
-            return Err(mismatch(disk, written, chunk, found, to.name));
+        let bytes = &mut buffer.bytes_mut()[..len as usize];
+        from.read(chunk.range.start, bytes)?;
+        let mut rest = &*bytes;
+        for (block, wanted) in blocks(&chunk.range).zip(&chunk.digests) {
+            let (found, later) = rest.split_at((block.end - block.start) as usize);
+            rest = later;
+            if digest(found) != *wanted {
+                return Err(mismatch(disk, written, &block, found, from.name));
+            }
         }
         advance(len);
     }
@@ -33,27 +40,23 @@ pub(super) fn verify(
 fn mismatch(
     disk: &dyn ReadAt,
     written: &[Written],
-    chunk: &Written,
+    block: &Range<u64>,
     found: &[u8],
     name: &str,
 ) -> Error {
     let mut wanted = vec![0; found.len()];
-    // Only for the message: when the image can not be read again, the chunk alone is named.
-    let first = read_padded(disk, chunk.range.start, &mut wanted)
+    // Only for the message: when the image can not be read again, the block alone is named.
+    let first = read_padded(disk, block.start, &mut wanted)
         .ok()
         .and_then(|()| wanted.iter().zip(found).position(|(a, b)| a != b));
-    let at = chunk.range.start + first.unwrap_or(0) as u64;
-    let same = digest(found);
-    let elsewhere = written.iter().find(|other| other.digest == same);
-    let (what, hint) = match elsewhere {
-        Some(other) if !is_zero(found) => (
-            format!(
-                "what was written to offset {} is there instead",
-                other.range.start
-            ),
+    let at = block.start + first.unwrap_or(0) as u64;
+    let plain = is_zero(found) || found.iter().all(|&byte| byte == 0xff);
+    let (what, hint) = match written_elsewhere(written, digest(found)) {
+        Some(other) if !plain => (
+            format!("what was written to offset {} is there", other.start),
             "the card has less room than it says: it is a fake. Do not use it",
         ),
-        _ if found.iter().all(|&b| b == 0) || found.iter().all(|&b| b == 0xff) => (
+        _ if plain => (
             "nothing is there".to_owned(),
             "the card or its reader is probably failing, or the card is a fake: try another reader, then another card",
         ),
@@ -66,4 +69,13 @@ fn mismatch(
         "{name} does not hold what was written to it: from offset {at} on {what}"
     ))
     .with_hint(hint)
+}
+
+/// Where the content with this digest belongs.
+fn written_elsewhere(written: &[Written], found: u64) -> Option<Range<u64>> {
+    let all = written
+        .iter()
+        .flat_map(|chunk| blocks(&chunk.range).zip(&chunk.digests));
+    let mut same = all.filter(|(_, digest)| **digest == found);
+    same.next().map(|(block, _)| block)
 }
