@@ -180,7 +180,10 @@ fn a_card_that_lies_is_found_out_and_does_not_boot() {
     fails(
         Fault::Lose(4 * MIB..5 * MIB),
         ErrorKind::Verification,
-        &["from offset 4194304 on nothing is there", "the card is a fake"],
+        &[
+            "from offset 4194304 on nothing is there",
+            "the card is a fake",
+        ],
     );
     // Zeros that are lost are no less wrong.
     fails(
@@ -309,16 +312,22 @@ fn built() -> &'static (Workbench, PathBuf) {
 }
 
 /// `imgbuild flash` of the node of [`built`].
-fn flash_node(bench: &Workbench, to: &Path, more: &[&str]) -> Ran {
-    flash_from(bench, &fixture("trixie"), to, more)
+fn flash_node(bench: &Workbench, to: &Path) -> Ran {
+    let base = fixture("trixie");
+    let (base, to) = (base.to_str().unwrap(), to.to_str().unwrap());
+    let node = ["flash", "--profile", "node", "--base", base, "--offline"];
+    bench.run(&[&node[..], &["--to", to, "--verbose"]].concat())
 }
 
-fn flash_from(bench: &Workbench, base: &Path, to: &Path, more: &[&str]) -> Ran {
-    let (base, to) = (base.to_str().unwrap(), to.to_str().unwrap());
-    let mut args = vec!["flash", "--profile", "node", "--base", base];
-    args.extend(["--offline", "--to", to]);
-    args.extend(more);
-    bench.run(&args)
+/// `imgbuild flash` of an image.
+fn flash_image(image: &Path, to: &str, more: &[&str]) -> Ran {
+    let args = ["flash", image.to_str().unwrap(), "--to", to];
+    Workbench::empty().run(&[&args[..], more].concat())
+}
+
+/// The smallest image there is.
+fn small() -> PathBuf {
+    fixture("onek")
 }
 
 /// A file of 0xFF with the GPT of an earlier life, somewhat larger than the image.
@@ -330,15 +339,24 @@ fn used_card(path: &Path, image: &Path) -> u64 {
     len
 }
 
-/// The card holds the image as far as anything is in use, and both file systems are clean.
-#[track_caller]
-fn holds(card: &Path, image: &Path, dir: &Path) {
+fn used_of(image: &Path) -> Vec<Range<u64>> {
     let disk = Arc::new(CowDisk::new(Arc::new(RawFile::open(image).unwrap())));
-    let used = used_ranges(&disk, &Cancel::default()).unwrap();
-    for range in &used {
+    used_ranges(&disk, &Cancel::default()).unwrap()
+}
+
+/// The card holds the image as far as anything is in use.
+#[track_caller]
+fn same_where_used(card: &Path, image: &Path) {
+    for range in used_of(image) {
         let same = bytes_at(card, range.clone()) == bytes_at(image, range.clone());
         assert!(same, "{range:?} differs");
     }
+}
+
+/// The card holds the image, and both file systems are clean.
+#[track_caller]
+fn holds(card: &Path, image: &Path, dir: &Path) {
+    same_where_used(card, image);
     let table_of_image = table(image);
     // Of a GPT whose backup is not at the end of the disk sfdisk says so, in the midst of it.
     if table_of_image.label == "dos" {
@@ -354,9 +372,6 @@ fn holds(card: &Path, image: &Path, dir: &Path) {
     let said = accepts("the card", tool("fsck.vfat").arg("-n").arg(&fat));
     let complaints = ["irty", "differ", "rong", "orrect", "eclaim"];
     assert!(complaints.iter().all(|c| !said.contains(c)), "{said}");
-    let read = |path: &Path| tree::read(&tree::open(path, root));
-    let differences = tree::differences(&read(image), &read(card));
-    assert_eq!(differences, Vec::<String>::new());
 }
 
 #[test]
@@ -365,17 +380,24 @@ fn a_node_goes_straight_to_a_card_that_was_something_else() {
     let dir = scratch();
     let card = dir.path().join("card");
     let len = used_card(&card, image);
-    let ran = flash_node(bench, &card, &[]);
+    let ran = flash_node(bench, &card);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     assert_eq!(ran.stdout, format!("{}\n", card.display()));
-    assert!(ran.stderr.contains("written and read back"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("written and read back"),
+        "{}",
+        ran.stderr
+    );
     assert!(ran.stderr.contains("older partition table was wiped"));
     holds(&card, image, dir.path());
+    let root = table(image).root.start;
+    let read = |path: &Path| tree::read(&tree::open(path, root));
+    let differences = tree::differences(&read(image), &read(&card));
+    assert_eq!(differences, Vec::<String>::new());
     assert_eq!(card.metadata().unwrap().len(), len, "a disk has its length");
     assert!(bytes_at(&card, len - 512..len).iter().all(|&b| b == 0));
     // What is free was not written.
-    let disk = Arc::new(CowDisk::new(Arc::new(RawFile::open(image).unwrap())));
-    let used = used_ranges(&disk, &Cancel::default()).unwrap();
+    let used = used_of(image);
     let free = used.windows(2).map(|pair| pair[0].end..pair[1].start);
     let large: Vec<Range<u64>> = free.filter(|gap| gap.end - gap.start > MIB).collect();
     assert!(!large.is_empty());
@@ -386,15 +408,11 @@ fn a_node_goes_straight_to_a_card_that_was_something_else() {
 }
 
 #[test]
-fn a_node_on_gpt_goes_to_a_card_that_was_something_else() {
-    let bench = Workbench::new();
-    let base = fixture("gpt");
-    let ran = bench.build(base.to_str().unwrap());
-    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
-    let (image, dir) = (bench.path("out/node.img"), scratch());
+fn an_image_with_gpt_goes_to_a_card_that_was_something_else() {
+    let (image, dir) = (fixture("gpt"), scratch());
     let card = dir.path().join("card");
     used_card(&card, &image);
-    let ran = flash_from(&bench, &base, &card, &[]);
+    let ran = flash_image(&image, card.to_str().unwrap(), &[]);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     holds(&card, &image, dir.path());
     // The image's own backup lies at the image's end.
@@ -404,49 +422,49 @@ fn a_node_on_gpt_goes_to_a_card_that_was_something_else() {
 
 #[test]
 fn images_that_are_there_are_flashed_too() {
-    let (bench, image) = built();
     let dir = scratch();
     let run = |image: &Path, to: &Path| {
-        let (image, to) = (image.to_str().unwrap(), to.to_str().unwrap());
-        bench.run(&["flash", image, "--to", to])
+        let ran = flash_image(image, to.to_str().unwrap(), &[]);
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        ran
     };
-    let card = dir.path().join("new");
-    let ran = run(image, &card);
-    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
-    assert_eq!(card.metadata().unwrap().len(), image.metadata().unwrap().len());
-    holds(&card, image, dir.path());
-    let base = fixture("trixie");
-    let packed = dir.path().join("packed");
-    let ran = run(&fixture_xz("trixie"), &packed);
-    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
-    holds(&packed, &base, dir.path());
+    for image in [small(), fixture_xz("onek")] {
+        // A file that is not there becomes as long as the image.
+        let card = dir.path().join("new");
+        run(&image, &card);
+        let len = |path: &Path| path.metadata().unwrap().len();
+        assert_eq!(len(&card), len(&small()));
+        same_where_used(&card, &small());
+        std::fs::remove_file(card).unwrap();
+    }
     // What is no Raspberry Pi OS is written as a whole.
     let other = dir.path().join("other");
     std::fs::write(&other, vec![5; 3 * MIB as usize]).unwrap();
     let whole = dir.path().join("whole");
     filled(&whole, 4 * MIB);
-    let ran = run(&other, &whole);
-    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
-    assert!(ran.stderr.contains("writing all of the image"));
+    let said = run(&other, &whole).stderr;
+    assert!(said.contains("writing all of the image"), "{said}");
     assert!(bytes_at(&whole, 0..3 * MIB).iter().all(|&b| b == 5));
-    assert!(bytes_at(&whole, 3 * MIB..4 * MIB).iter().all(|&b| b == 0xff));
+    assert!(
+        bytes_at(&whole, 3 * MIB..4 * MIB)
+            .iter()
+            .all(|&b| b == 0xff)
+    );
 }
 
 #[test]
 fn files_that_are_no_disks_are_kept() {
-    let (bench, image) = built();
     let dir = scratch();
     let notes = dir.path().join("notes.txt");
     std::fs::write(&notes, "precious").unwrap();
-    let ran = flash_node(bench, &notes, &[]);
-    ran.assert_fails(4, &["only 8 are there", "a new file"]);
+    let to = |path: &str| flash_image(&small(), path, &[]);
+    to(notes.to_str().unwrap()).assert_fails(4, &["only 8 are there", "a new file"]);
     assert_eq!(std::fs::read(&notes).unwrap(), b"precious");
-    let to = |path: &str| bench.run(&["flash", image.to_str().unwrap(), "--to", path]);
     to(dir.path().to_str().unwrap()).assert_fails(4, &["it is a folder"]);
-    to(image.to_str().unwrap()).assert_fails(4, &["it is the image itself"]);
+    to(small().to_str().unwrap()).assert_fails(4, &["it is the image itself"]);
     to("/dev/imgbuild-no-such-disk").assert_fails(4, &["no such device", "lsblk"]);
     to("/no/such/folder/card").assert_fails(1, &["/no/such/folder/card can not be opened"]);
-    let ran = bench.run(&["flash", "--to", "/dev/null"]);
+    let ran = Workbench::empty().run(&["flash", "--to", "/dev/null"]);
     assert_eq!(ran.code, Some(2), "{}", ran.stderr);
 }
 
@@ -461,9 +479,9 @@ fn a_loop_device_that_was_something_else() {
         return;
     };
     // The file is in use, as a disk.
-    let ran = flash_node(bench, &card, &[]);
+    let ran = flash_image(image, card.to_str().unwrap(), &[]);
     ran.assert_fails(4, &["shows its content as a disk", device.name()]);
-    let ran = flash_node(bench, &device.path, &["--verbose"]);
+    let ran = flash_node(bench, &device.path);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     assert_eq!(ran.stdout, format!("{}\n", device.name()));
     device.detach();
@@ -474,8 +492,7 @@ fn a_loop_device_that_was_something_else() {
 #[test]
 fn devices_are_refused_until_the_reason_is_gone() {
     const TEST: &str = "devices_are_refused_until_the_reason_is_gone";
-    let (bench, image) = built();
-    let dir = scratch();
+    let (image, dir) = (small(), scratch());
     let len = image.metadata().unwrap().len();
     let disk = dir.path().join("disk");
     std::fs::File::create(&disk).unwrap().set_len(len).unwrap();
@@ -483,11 +500,7 @@ fn devices_are_refused_until_the_reason_is_gone() {
     let Some(read_only) = Loop::or_skip(TEST, &disk, &["--read-only"]) else {
         return;
     };
-    let run = |device: &Loop, more: &[&str]| {
-        let mut args = vec!["flash", image.to_str().unwrap(), "--to", device.name()];
-        args.extend(more);
-        bench.run(&args)
-    };
+    let run = |device: &Loop, more: &[&str]| flash_image(&image, device.name(), more);
     run(&read_only, &[]).assert_fails(4, &["it is read-only", "lock switch"]);
     read_only.detach();
     let large_sectors = Loop::over(&disk, &["--sector-size", "4096"]).unwrap();
@@ -523,13 +536,17 @@ fn devices_are_refused_until_the_reason_is_gone() {
         use std::os::unix::fs::OpenOptionsExt;
         let mut options = std::fs::OpenOptions::new();
         let flags = rustix::fs::OFlags::EXCL.bits() as i32;
-        let _other = options.read(true).custom_flags(flags).open(&device.path).unwrap();
+        let _other = options
+            .read(true)
+            .custom_flags(flags)
+            .open(&device.path)
+            .unwrap();
         run(&device, &[]).assert_fails(4, &["can not be opened for writing", "fuser -v"]);
     }
     let ran = run(&device, &[]);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     device.detach();
-    holds(&disk, image, dir.path());
+    same_where_used(&disk, &image);
 
     // Now it has partitions.
     let device = Loop::over(&disk, &["--partscan"]).unwrap();
@@ -539,8 +556,7 @@ fn devices_are_refused_until_the_reason_is_gone() {
         return;
     }
     let to = partition.to_str().unwrap();
-    let ran = bench.run(&["flash", image.to_str().unwrap(), "--to", to]);
-    ran.assert_fails(4, &["it is a partition", "--partition"]);
+    flash_image(&image, to, &[]).assert_fails(4, &["it is a partition", "--partition"]);
     if let Ok(mount) = Mount::of(&partition, &folder) {
         let said = format!("{to} is mounted at");
         run(&device, &[]).assert_fails(4, &[&said]);
@@ -564,8 +580,16 @@ fn disks_that_fail_and_lie() {
         (&["none"], 0, &["24 MiB written and read back"]),
         // 12 MiB: a write that spans several requests is told of as failed only when one fails
         // from its beginning on; the loop driver takes the others for done.
-        (&["fail-write", "8388608", "20971520"], 1, &["os error 5", "another card"]),
-        (&["fail-read", "8388608", "20971520"], 1, &["reading back", "os error 5"]),
+        (
+            &["fail-write", "8388608", "20971520"],
+            1,
+            &["os error 5", "another card"],
+        ),
+        (
+            &["fail-read", "8388608", "20971520"],
+            1,
+            &["reading back", "os error 5"],
+        ),
         (&["lose", "8388608", "12582912"], 3, &["nothing is there"]),
         (&["fake", "16777216"], 3, &["it is a fake"]),
         (&["gone", "12582912"], 1, &["is not complete", "hint: "]),

@@ -39,8 +39,9 @@ pub fn run(args: &FlashArgs, job: &Job) -> Result<()> {
         Ok(used) => used,
         // A node is known to the last byte; an image may be anything, and be written as a whole.
         Err(error) if args.image.is_some() && error.kind() == ErrorKind::Failed => {
-            job.progress
-                .note(&format!("writing all of the image, free space too: {error}"));
+            job.progress.note(&format!(
+                "writing all of the image, free space too: {error}"
+            ));
             vec![0..disk.len()]
         }
         Err(error) => return Err(error),

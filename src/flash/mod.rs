@@ -88,7 +88,16 @@ pub fn flash_medium(
     }
     job.cancel.check()?;
     let to = Write { medium, name };
-    write_image(disk, used, &to, options, job).map_err(|error| unfinished(error, name))
+    write_image(disk, used, &to, options, job).map_err(|error| {
+        // A fake card has other parts of the image there by now. A medium that failed may well fail
+        // at this too; the error says enough.
+        let _ = to.empty(head_of(end)).and_then(|()| to.settle());
+        unfinished(error, name)
+    })
+}
+
+fn head_of(image_end: u64) -> Range<u64> {
+    0..HEAD.min(image_end)
 }
 
 /// What became of the medium when flashing stopped half-way.
@@ -111,7 +120,7 @@ fn write_image(
     job: &Job,
 ) -> Result<Flashed> {
     let end = whole_sectors(disk.len());
-    let head = 0..HEAD.min(end);
+    let head = head_of(end);
     let chunks = copy::chunks(used, head.end..end);
     let written = head.end + chunks.iter().map(|c| c.end - c.start).sum::<u64>();
     to.empty(head.clone())?;
@@ -127,10 +136,7 @@ fn write_image(
             (job.progress).begin(&format!("checking {}", to.name), Some(written - head.end));
         verify::verify(disk, &done, to, &mut |bytes| task.advance(bytes), job)?;
     }
-    write_head(disk, &head, to, options, &mut advance, job).inspect_err(|_| {
-        // A medium that failed just now may well fail at this too; the error says enough.
-        let _ = to.empty(head.clone());
-    })?;
+    write_head(disk, &head, to, options, &mut advance, job)?;
     Ok(Flashed {
         written,
         skipped: end - written,

@@ -325,12 +325,7 @@ fn check_device(
 
 /// Refuses the machine's own disks. A word helps only against a mistake: what is mounted is refused
 /// all the same.
-fn check_own(
-    path: &Path,
-    device: &BlockDevice,
-    allowed: &Allowed,
-    system: &System,
-) -> Result<()> {
+fn check_own(path: &Path, device: &BlockDevice, allowed: &Allowed, system: &System) -> Result<()> {
     let named = allowed.system_disk.as_deref();
     let named = named.and_then(|path| system.device_at(path));
     if named.is_some_and(|named| named.number == device.number) {
@@ -509,8 +504,14 @@ mod tests {
         /// 32 GB, with partitions whose numbers follow its own.
         fn disk(&self, name: &str, number: &str, partitions: &[&str]) {
             self.node(&format!("sys/devices/{name}"), name, number);
-            self.write(&format!("sys/devices/{name}/device/model"), "Card  Reader \n");
-            self.write(&format!("sys/devices/{name}/queue/logical_block_size"), "512\n");
+            self.write(
+                &format!("sys/devices/{name}/device/model"),
+                "Card  Reader \n",
+            );
+            self.write(
+                &format!("sys/devices/{name}/queue/logical_block_size"),
+                "512\n",
+            );
             let (major, minor) = number.split_once(':').unwrap();
             let minor: u32 = minor.parse().unwrap();
             for (i, suffix) in (1..).zip(partitions) {
