@@ -89,10 +89,9 @@ pub fn flash_medium(
     job.cancel.check()?;
     let to = Write { medium, name };
     write_image(disk, used, &to, options, job).map_err(|error| {
-        // A fake card has other parts of the image there by now. A medium that failed may well fail
-        // at this too; the error says enough.
-        let _ = to.empty(head_of(end)).and_then(|()| to.settle());
-        unfinished(error, name)
+        // Once more, since a fake card has other parts of the image there by now.
+        let emptied = to.empty(head_of(end)).and_then(|()| to.settle());
+        unfinished(error, name, emptied.is_ok())
     })
 }
 
@@ -101,15 +100,17 @@ fn head_of(image_end: u64) -> Range<u64> {
 }
 
 /// What became of the medium when flashing stopped half-way.
-fn unfinished(error: Error, name: &str) -> Error {
-    if error.kind() == crate::error::ErrorKind::Interrupted {
-        return error.with_hint(format!(
-            "{name} is not complete: its first MiB is empty, so nothing starts from it. The same command starts anew"
-        ));
+fn unfinished(error: Error, name: &str, emptied: bool) -> Error {
+    let state = match emptied {
+        true => "its first MiB is empty, so nothing starts from it",
+        false => "do not start from it",
+    };
+    match error.kind() {
+        crate::error::ErrorKind::Interrupted => error.with_hint(format!(
+            "{name} is not complete: {state}. The same command starts anew"
+        )),
+        _ => error.context(format!("{name} is not complete: {state}")),
     }
-    error.context(format!(
-        "{name} is not complete: its first MiB is empty, so nothing starts from it"
-    ))
 }
 
 fn write_image(
