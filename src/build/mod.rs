@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use crate::config::Node;
-use crate::disk::{CowDisk, RawFile, ReadAt};
+use crate::disk::{CowDisk, RawFile, ReadAt, partition_table};
 use crate::emit::{self, Emitted, Format, XzOptions, XzSplice};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::job::Job;
@@ -236,9 +236,13 @@ pub fn patched_node(
 
 /// A base or an image that was built, as a disk without a change.
 pub fn open_image(path: &Path, fetch: &FetchOptions, job: &Job) -> Result<Arc<CowDisk>> {
-    let fetcher = Fetcher::new(fetch.clone(), job.clone())?;
-    let image = fetcher.base(&BaseRequest::Path(path.to_owned()))?;
-    let raw = RawFile::open(&image.raw)?;
+    let mut raw = RawFile::open(path)?;
+    // What has a partition table is no archive; anything else may be one.
+    if partition_table::read(&raw).is_err() {
+        let fetcher = Fetcher::new(fetch.clone(), job.clone())?;
+        let image = fetcher.base(&BaseRequest::Path(path.to_owned()))?;
+        raw = RawFile::open(&image.raw)?;
+    }
     Ok(Arc::new(CowDisk::new(Arc::new(raw))))
 }
 

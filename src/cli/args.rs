@@ -32,6 +32,10 @@ pub enum Command {
     /// Write the built-in profiles (and roles) out to edit
     Init(InitArgs),
     /// Write a node, or an image that was built, to a card
+    ///
+    /// A node goes straight from its base to the card: no image file is made. Only what the file
+    /// systems use is written, the partition table last, and everything is read back and compared.
+    /// Disks that are mounted are refused.
     Flash(FlashArgs),
 }
 
@@ -134,10 +138,6 @@ pub struct InitArgs {
     pub overlays: bool,
 }
 
-/// Write a node, or an image that was built, to a card
-///
-/// A node goes straight from its base to the card: no image file is made. Only what the file systems
-/// use is written, the partition table last, and everything is read back and compared.
 #[derive(Debug, Args)]
 pub struct FlashArgs {
     /// Image to write: .img, or packed as .xz, .gz, .zst or .zip
