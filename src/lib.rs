@@ -20,9 +20,11 @@
 //! | [`disk`] | bases, the copy-on-write disk, partition tables, the xz container | nothing of ours |
 //! | [`fat`] | editing FAT32 | disk |
 //! | [`ext4`] | editing and growing ext4 | disk |
-//! | [`patch`] | carries a plan out on a disk | plan, disk, fat, ext4 |
+//! | [`patch`] | carries a plan out on a disk; which parts of a disk are in use | plan, disk, fat, ext4 |
 //! | [`emit`] | raw and xz images, checksums | disk |
 //! | [`error`], [`job`], [`clock`], `parallel` | what everything uses: errors with hints, progress, cancellation, the date, threads | |
+//! | [`flash`] | reasons not to write to a device, and writing to one | disk |
+//! | [`error`], [`job`], [`clock`] | what everything uses: errors with hints, progress, cancellation, the date | |
 
 #![forbid(unsafe_code)]
 
@@ -35,6 +37,7 @@ pub mod emit;
 pub mod error;
 pub mod ext4;
 pub mod fat;
+pub mod flash;
 pub mod job;
 pub mod lzma;
 pub mod overlay;

@@ -113,7 +113,13 @@ fn profile_reference_is_current() {
 #[test]
 fn command_reference_is_current() {
     let mut out = String::from("# Command line\n\nMade from `--help` by `tests/docs.rs`.\n");
-    for command in [None, Some("plan"), Some("check"), Some("init")] {
+    for command in [
+        None,
+        Some("plan"),
+        Some("check"),
+        Some("init"),
+        Some("flash"),
+    ] {
         let output = Command::new(env!("CARGO_BIN_EXE_imgbuild"))
             .args(command)
             .arg("--help")

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use crate::config::Node;
-use crate::disk::{CowDisk, PageMemory, RawFile, ReadAt, XzImage};
+use crate::disk::{CowDisk, PageMemory, RawFile, ReadAt, XzImage, partition_table};
 use crate::emit::{self, ChangedBlocks, Emitted, Format, ImgOptions, XzOptions, XzSplice};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::job::Job;
@@ -61,6 +61,23 @@ pub enum Digests {
     Files,
     /// Those of the raw image in packed files, too.
     Raw,
+}
+
+impl BuildOptions {
+    /// For a node or an image that is not written to a file.
+    pub fn without_files(base: Option<BaseRequest>, fetch: FetchOptions, time: Option<i64>) -> Self {
+        Self {
+            out: PathBuf::new(),
+            formats: Vec::new(),
+            base,
+            fetch,
+            xz: XzOptions::default(),
+            jobs: 1,
+            memory: DEFAULT_MEMORY,
+            digests: Digests::Free,
+            time,
+        }
+    }
 }
 
 /// What was built.
@@ -339,11 +356,59 @@ fn in_order(results: Vec<Result<NodeImages>>) -> (Vec<NodeImages>, Option<Error>
     (done, first)
 }
 
-fn build_node(work: &Work<'_>, common: &Common<'_>) -> Result<NodeImages> {
-    let (plan, job) = (work.plan, &common.job);
+/// A node whose image is in memory and in its base, not in a file.
+pub struct PatchedNode {
+    pub disk: Arc<CowDisk>,
+    pub patched: Patched,
+    /// What the base is, for people.
+    pub base: String,
+}
+
+/// Makes one node without writing it anywhere.
+pub fn patched_node(
+    project: &Project,
+    node: &Node,
+    options: &BuildOptions,
+    job: &Job,
+) -> Result<PatchedNode> {
+    let plan = project.plan(node, false)?;
+    let fetcher = Fetcher::new(options.fetch.clone(), job.clone())?;
+    let base = open_base(&base_request(project, node, options), 1, options, &fetcher)?;
+    let common = Common {
+        payloads: &payloads::load(std::slice::from_ref(&plan), &fetcher)?,
+        options,
+        shares: Shares::new(options, 1),
+        pages: Arc::new(PageMemory::new(memory::PAGES, &std::env::temp_dir())),
+        job: job.clone(),
+    };
+    let (disk, patched) = patch_disk(&plan, &base, &common)?;
+    Ok(PatchedNode {
+        disk,
+        patched,
+        base: base.image.description,
+    })
+}
+
+/// A base or an image that was built, as a disk without a change.
+pub fn open_image(path: &Path, fetch: &FetchOptions, job: &Job) -> Result<Arc<CowDisk>> {
+    let raw = RawFile::open(path)?;
+    // What has a partition table is no archive; anything else may be one.
+    if partition_table::read(&raw).is_ok() {
+        return Ok(Arc::new(CowDisk::new(Arc::new(raw))));
+    }
+    let fetcher = Fetcher::new(fetch.clone(), job.clone())?;
+    let options = BuildOptions::without_files(None, fetch.clone(), None);
+    let image = fetcher.find(&BaseRequest::Path(path.to_owned()))?;
+    Ok(Arc::new(CowDisk::new(Base::open(image, &options)?.disk)))
+}
+
+fn patch_disk(plan: &Plan, base: &Base, common: &Common<'_>) -> Result<(Arc<CowDisk>, Patched)> {
+    let (options, job) = (common.options, &common.job);
     job.cancel.check()?;
-    let base = work.base.disk.clone();
-    let disk = Arc::new(CowDisk::with_memory(base, common.pages.clone()));
+    let disk = Arc::new(CowDisk::with_memory(
+        base.disk.clone(),
+        common.pages.clone(),
+    ));
     let patched = patch::apply(
         plan,
         &disk,
@@ -353,7 +418,13 @@ fn build_node(work: &Work<'_>, common: &Common<'_>) -> Result<NodeImages> {
             cancel: &job.cancel,
         },
     )
-    .context(|| format!("patching {}", work.base.image.description))?;
+    .context(|| format!("patching {}", base.image.description))?;
+    Ok((disk, patched))
+}
+
+fn build_node(work: &Work<'_>, common: &Common<'_>) -> Result<NodeImages> {
+    let plan = work.plan;
+    let (disk, patched) = patch_disk(plan, work.base, common)?;
     let mut images = Vec::new();
     for format in &common.options.formats {
         images.push(emit_one(*format, work, &disk, common)?);

@@ -32,6 +32,12 @@ pub enum Command {
     Check(CheckArgs),
     /// Write the built-in profiles (and roles) out to edit
     Init(InitArgs),
+    /// Write a node, or an image that was built, to a card
+    ///
+    /// A node goes straight from its base to the card: no image file is made. Only what the file
+    /// systems use is written, the partition table last, and everything is read back and compared.
+    /// Disks that are mounted are refused.
+    Flash(FlashArgs),
 }
 
 /// Options of everything that reads profiles.
@@ -56,18 +62,28 @@ pub struct NodeArgs {
     pub all: bool,
 }
 
+/// What nodes are made from.
 #[derive(Debug, Args)]
-pub struct BuildArgs {
-    #[command(flatten)]
-    pub nodes: NodeArgs,
-    #[command(flatten)]
-    pub project: ProjectArgs,
+pub struct BaseArgs {
     /// Start from this image: a path, a URL, or a name like raspios-lite-arm64
     #[arg(long, value_name = "IMAGE")]
     pub base: Option<String>,
     /// SHA-256 of the file behind the URL of --base
     #[arg(long, value_name = "HEX", requires = "base")]
     pub base_sha256: Option<String>,
+    /// Use only what is in the cache, never the network
+    #[arg(long)]
+    pub offline: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct BuildArgs {
+    #[command(flatten)]
+    pub nodes: NodeArgs,
+    #[command(flatten)]
+    pub project: ProjectArgs,
+    #[command(flatten)]
+    pub base: BaseArgs,
     /// Folder to write to
     #[arg(short, long, value_name = "DIR", default_value = "out")]
     pub out: PathBuf,
@@ -86,9 +102,6 @@ pub struct BuildArgs {
     /// MiB of memory to stay below, about, whatever the number of nodes; more memory, more at a time
     #[arg(long, value_name = "MIB", default_value_t = DEFAULT_MEMORY >> 20)]
     pub memory: u64,
-    /// Use only what is in the cache, never the network
-    #[arg(long)]
-    pub offline: bool,
     /// Say more about what is done
     #[arg(short, long)]
     pub verbose: bool,
@@ -142,4 +155,34 @@ pub struct InitArgs {
     /// Write the built-in roles out too, as overlays/
     #[arg(long)]
     pub overlays: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct FlashArgs {
+    /// Image to write: .img, or packed as .xz, .gz, .zst or .zip
+    #[arg(conflicts_with_all = ["profile", "set", "base"], required_unless_present = "profile")]
+    pub image: Option<PathBuf>,
+    /// Profile of the node to write
+    #[arg(short, long, value_name = "NAME")]
+    pub profile: Option<String>,
+    /// Disk to write to, such as /dev/sda or /dev/disk/by-id/usb-…, or a file
+    #[arg(long, value_name = "DEVICE")]
+    pub to: PathBuf,
+    #[command(flatten)]
+    pub project: ProjectArgs,
+    #[command(flatten)]
+    pub base: BaseArgs,
+    /// Do not read back what was written
+    #[arg(long)]
+    pub no_verify: bool,
+    /// Allow a partition in the place of a whole disk
+    #[arg(long)]
+    pub partition: bool,
+    /// Allow to overwrite DEVICE, named again, although this machine's system or its /etc/fstab use
+    /// it. What is mounted is refused all the same
+    #[arg(long, value_name = "DEVICE")]
+    pub system_disk: Option<PathBuf>,
+    /// Say more about what is done
+    #[arg(short, long)]
+    pub verbose: bool,
 }

@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
-use super::args::{BuildArgs, Checksums, Compress};
+use super::args::{BaseArgs, BuildArgs, Checksums, Compress};
 use crate::build::{BaseUse, BuildOptions, Digests, NodeImages, build};
 use crate::clock::source_date_epoch;
 use crate::disk::PAGE_SIZE;
 use crate::emit::{Format, XzOptions};
 use crate::error::{Error, Result};
 use crate::job::Job;
+use crate::patch::Patched;
 use crate::project::Project;
 use crate::source::{BaseRequest, FetchOptions};
 
@@ -39,7 +40,9 @@ pub fn run(args: &BuildArgs, job: &Job) -> Result<()> {
     }
     for node in &built.nodes {
         if args.verbose {
-            job.progress.note(&describe(node));
+            let what = describe(&node.hostname, &node.patched);
+            job.progress
+                .note(&format!("{what}; the changes are in {}", node.blocks));
         }
         if node.patched.grown > 0 {
             job.progress.note(&card_needed(node));
@@ -63,13 +66,11 @@ pub fn run(args: &BuildArgs, job: &Job) -> Result<()> {
 fn options(args: &BuildArgs) -> Result<BuildOptions> {
     let mut formats = args.format.clone();
     formats.dedup();
-    let mut fetch = FetchOptions::from_env()?;
-    fetch.offline = args.offline;
     Ok(BuildOptions {
         out: args.out.clone(),
         formats,
-        base: args.base.as_ref().map(|image| base_request(image, args)),
-        fetch,
+        base: base_request(&args.base),
+        fetch: fetch_options(&args.base)?,
         xz: match args.compress {
             Compress::Fast => XzOptions::default(),
             Compress::Best => XzOptions::best(),
@@ -87,13 +88,10 @@ fn options(args: &BuildArgs) -> Result<BuildOptions> {
     })
 }
 
-/// What is a file here is that file, whatever its name.
-fn base_request(image: &str, args: &BuildArgs) -> BaseRequest {
-    let path = Path::new(image);
-    match path.is_file() {
-        true => BaseRequest::Path(path.to_owned()),
-        false => BaseRequest::from_setting(image, args.base_sha256.clone()),
-    }
+pub(super) fn fetch_options(args: &BaseArgs) -> Result<FetchOptions> {
+    let mut fetch = FetchOptions::from_env()?;
+    fetch.offline = args.offline;
+    Ok(fetch)
 }
 
 fn describe_base(base: &BaseUse) -> String {
@@ -104,11 +102,19 @@ fn describe_base(base: &BaseUse) -> String {
     }
 }
 
-fn describe(node: &NodeImages) -> String {
-    let patched = &node.patched;
+/// What is a file here is that file, whatever its name.
+pub(super) fn base_request(args: &BaseArgs) -> Option<BaseRequest> {
+    let image = args.base.as_ref()?;
+    let path = Path::new(image);
+    Some(match path.is_file() {
+        true => BaseRequest::Path(path.to_owned()),
+        false => BaseRequest::from_setting(image, args.base_sha256.clone()),
+    })
+}
+
+pub(super) fn describe(hostname: &str, patched: &Patched) -> String {
     format!(
-        "{}: {} edits, identity {}, {} pages of 4 KiB changed in {}, grown by {} MiB",
-        node.hostname,
+        "{hostname}: {} edits, identity {}, {} pages of 4 KiB changed, grown by {} MiB",
         patched.edits,
         if patched.cloud_init {
             "through cloud-init"
@@ -116,7 +122,6 @@ fn describe(node: &NodeImages) -> String {
             "offline"
         },
         patched.changed / PAGE_SIZE,
-        node.blocks,
         patched.grown >> 20,
     )
 }

@@ -3,6 +3,7 @@
 mod args;
 mod build;
 mod check;
+mod flash;
 mod init;
 mod plan;
 mod report;
@@ -53,5 +54,6 @@ fn dispatch(cli: Cli) -> Result<()> {
         Some(Command::Plan(args)) => plan::run(&args),
         Some(Command::Check(args)) => check::run(&args, &job),
         Some(Command::Init(args)) => init::run(&args),
+        Some(Command::Flash(args)) => flash::run(&args, &job),
     }
 }

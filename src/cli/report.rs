@@ -20,7 +20,8 @@ pub fn progress() -> Arc<dyn Progress> {
 /// Prints an error, its causes and, where there is one, what to do about it.
 pub fn print_error(error: &Error) {
     if error.kind() == ErrorKind::Interrupted {
-        eprintln!("interrupted: nothing unfinished was left behind");
+        let left = error.hint().unwrap_or("nothing unfinished was left behind");
+        eprintln!("interrupted: {left}");
         return;
     }
     let mut chain = error.chain();

@@ -5,6 +5,7 @@
 mod cow_disk;
 mod memory;
 pub mod partition_table;
+pub mod ranges;
 mod raw_file;
 mod window;
 pub mod xz_container;

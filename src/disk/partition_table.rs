@@ -120,6 +120,21 @@ pub fn read(disk: &dyn ReadAt) -> Result<PartitionTable> {
     layout.table()
 }
 
+/// The byte ranges that the partition table itself takes: the first sector and, with a GPT, both
+/// headers and both arrays of entries, as far as they are on the disk.
+pub fn table_ranges(disk: &dyn ReadAt) -> Result<Vec<Range<u64>>> {
+    let layout = read_layout(disk)?;
+    let mut sectors = vec![0..1];
+    if let Some(gpt) = &layout.gpt {
+        sectors.extend(gpt.sectors());
+    }
+    let bytes = |range: Range<u64>| {
+        let [start, end] = [range.start, range.end].map(|s| s.saturating_mul(SECTOR_SIZE));
+        start.min(disk.len())..end.min(disk.len())
+    };
+    Ok(sectors.into_iter().map(bytes).collect())
+}
+
 /// Makes the root partition `new_len` bytes long, and the disk long enough to hold it.
 ///
 /// `new_len` is a multiple of 512 and not less than now; the root partition must be the last one on
@@ -366,6 +381,21 @@ impl Gpt {
             mbr,
             gpt: Some(self),
         })
+    }
+
+    /// The sectors it takes, those of the backup included.
+    fn sectors(&self) -> [Range<u64>; 3] {
+        let Header {
+            part_start,
+            backup_lba,
+            ..
+        } = self.header;
+        let backup = backup_lba.saturating_sub(self.entry_sectors());
+        [
+            1..2,
+            part_start..part_start.saturating_add(self.entry_sectors()),
+            backup..backup_lba.saturating_add(1),
+        ]
     }
 
     /// Sectors of the entry array, of which a copy lies before the backup header.

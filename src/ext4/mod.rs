@@ -15,6 +15,7 @@
 //! | `grow.rs`, `resize_inode.rs` | making it larger |
 //! | `steering.rs`, `gather.rs` | which part of the disk new data goes to, and what is moved there |
 //! | `space.rs` | what is free, and what files will need |
+//! | `used.rs` | which parts of the disk are in use |
 
 mod block_map;
 mod bytes;
@@ -33,9 +34,11 @@ mod resize_inode;
 mod space;
 mod steering;
 mod superblock;
+mod used;
 mod write_time;
 
 pub use edit::{Attr, Entry, Ext4, FileKind, Stat};
 pub use grow::{grow, max_len};
 pub use space::{Space, blocks_needed};
+pub use used::used_ranges;
 pub use write_time::last_written;

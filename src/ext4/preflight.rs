@@ -108,6 +108,15 @@ fn metadata(sb: &Superblock, groups: &[GroupDescriptor]) -> Result<Vec<Metadata>
     Ok(all)
 }
 
+/// The blocks that hold metadata, in order.
+pub(super) fn metadata_blocks(
+    sb: &Superblock,
+    groups: &[GroupDescriptor],
+) -> Result<Vec<Range<u64>>> {
+    let all = metadata(sb, groups)?;
+    Ok(all.into_iter().map(|m| m.blocks).collect())
+}
+
 /// The check of one group.
 struct GroupCheck<'a> {
     window: &'a Window,

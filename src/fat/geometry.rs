@@ -100,6 +100,16 @@ impl Geometry {
         })
     }
 
+    /// Where the data clusters begin: after the reserved sectors and the tables.
+    pub fn data_offset(&self) -> u64 {
+        self.data_offset
+    }
+
+    /// Where the data clusters end.
+    pub fn len(&self) -> u64 {
+        self.data_offset + u64::from(self.clusters) * self.cluster_size
+    }
+
     /// Offset of a data cluster, which must be valid.
     pub fn cluster_offset(&self, cluster: u32) -> u64 {
         self.data_offset + u64::from(cluster.saturating_sub(2)) * self.cluster_size

@@ -20,6 +20,9 @@ mod name;
 mod placement;
 mod table;
 mod time;
+mod used;
+
+pub use used::used_ranges;
 
 use crate::disk::{ReadAt, Window};
 use crate::error::{Error, Result, ResultExt};

@@ -77,6 +77,14 @@ impl Table {
         self.free
     }
 
+    /// Clusters that are not free, ascending.
+    pub fn used(&self) -> impl Iterator<Item = u32> {
+        let entries = self.entries.iter().enumerate().skip(2);
+        entries
+            .filter(|(_, entry)| **entry & VALUE != 0)
+            .map(|(cluster, _)| cluster as u32)
+    }
+
     /// The cluster after `cluster` in its chain, `None` at its end. Errors when the entry is not
     /// one of a chain.
     pub fn after(&self, cluster: u32) -> Result<Option<u32>> {

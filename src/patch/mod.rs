@@ -6,11 +6,13 @@ mod boot_files;
 mod payload;
 mod root;
 mod units;
+mod used_ranges;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use payload::{LoadedPayload, check_elf};
+pub use used_ranges::used_ranges;
 
 use crate::config::DiskTable;
 use crate::disk::partition_table::{self, Converted, NewIds, PartitionTable};

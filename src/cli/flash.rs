@@ -1,0 +1,94 @@
+//! `imgbuild flash`: writes a node or an image to a card.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::args::FlashArgs;
+use super::build::{base_request, describe, fetch_options};
+use crate::build::{BuildOptions, open_image, patched_node};
+use crate::clock::source_date_epoch;
+use crate::disk::{CowDisk, ReadAt};
+use crate::error::{Error, ErrorKind, Result};
+use crate::flash::{Allowed, FlashOptions, Flashed, System, Target, flash};
+use crate::job::Job;
+use crate::patch;
+use crate::project::Project;
+
+pub fn run(args: &FlashArgs, job: &Job) -> Result<()> {
+    let examine = || {
+        let allowed = Allowed {
+            partition: args.partition,
+            system_disk: args.system_disk.clone(),
+        };
+        Target::examine(&args.to, &allowed, &System::host())
+    };
+    // Better refused now than after a download.
+    let target = examine()?;
+    for source in [
+        args.image.as_deref(),
+        args.base.base.as_ref().map(Path::new),
+    ] {
+        target.check_source(source)?;
+    }
+    let disk = match (&args.image, &args.profile) {
+        (Some(image), _) => open_image(image, &fetch_options(&args.base)?, job)?,
+        (None, Some(profile)) => node(profile, args, job)?,
+        (None, None) => return Err(Error::usage("which node? Name one with --profile NAME")),
+    };
+    let used = match patch::used_ranges(&disk, &job.cancel) {
+        Ok(used) => used,
+        // A node is known to the last byte; an image may be anything, and be written as a whole.
+        Err(error) if args.image.is_some() && error.kind() == ErrorKind::Failed => {
+            job.progress.note(&format!(
+                "writing all of the image, free space too: {error}"
+            ));
+            vec![0..disk.len()]
+        }
+        Err(error) => return Err(error),
+    };
+    let target = examine()?;
+    job.progress.note(&format!("writing to {target}"));
+    let options = FlashOptions {
+        verify: !args.no_verify,
+    };
+    let flashed = flash(disk.as_ref(), &used, &target, options, job)?;
+    job.progress.note(&describe_flashed(&flashed));
+    println!("{}", target.path().display());
+    Ok(())
+}
+
+fn node(profile: &str, args: &FlashArgs, job: &Job) -> Result<Arc<CowDisk>> {
+    let selected = [profile.to_owned()];
+    let project = Project::open(&args.project.project, &args.project.set, &selected)?;
+    let nodes = project.select(&selected, false)?;
+    let node = nodes
+        .first()
+        .ok_or_else(|| Error::usage(format!("there is no profile `{profile}`")))?;
+    let options = BuildOptions::without_files(
+        base_request(&args.base),
+        fetch_options(&args.base)?,
+        source_date_epoch()?,
+    );
+    let made = patched_node(&project, node, &options, job)?;
+    if args.verbose {
+        job.progress.note(&describe(&node.hostname, &made.patched));
+    }
+    Ok(made.disk)
+}
+
+fn describe_flashed(flashed: &Flashed) -> String {
+    let mut text = format!(
+        "{} MiB written{}, {} MiB are free space and were left as they are",
+        flashed.written >> 20,
+        if flashed.verified {
+            " and read back"
+        } else {
+            ""
+        },
+        flashed.skipped >> 20,
+    );
+    if flashed.wiped_backup {
+        text.push_str("; the backup of an older partition table was wiped from the disk's end");
+    }
+    text
+}
