@@ -4,7 +4,7 @@
 //! profiles ──► config ──► Cluster ──┐
 //! overlays ──► overlay ─────────────┼──► plan ──► Plan (ordered edits of boot and root)
 //! base, payloads ──► source ────────┘               │
-//!                      └──► disk (copy-on-write) ◄── patch (fat, ext4) ──► emit: .img, .img.xz
+//!                      └──► disk (copy-on-write) ◄── patch (fat, ext4) ──► emit: .img, .img.xz, …
 //! ```
 //!
 //! | room | holds | may use |
@@ -21,7 +21,7 @@
 //! | [`fat`] | editing FAT32 | disk |
 //! | [`ext4`] | editing and growing ext4 | disk |
 //! | [`patch`] | carries a plan out on a disk; which parts of a disk are in use | plan, disk, fat, ext4 |
-//! | [`emit`] | raw and xz images, checksums | disk |
+//! | [`emit`] | raw, xz, zstd and gzip images, block maps, checksums | disk |
 //! | [`error`], [`job`], [`clock`] | what everything uses: errors with hints, progress, cancellation, the date | |
 
 #![forbid(unsafe_code)]

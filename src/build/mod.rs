@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::config::Node;
 use crate::disk::{CowDisk, RawFile, ReadAt};
-use crate::emit::{self, Emitted, Format, XzOptions, XzSplice};
+use crate::emit::{self, Emitted, Format, PackOptions, XzOptions, XzSplice};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::job::Job;
 use crate::patch::{self, PatchOptions, Patched, Payloads};
@@ -30,6 +30,12 @@ pub struct BuildOptions {
     pub fetch: FetchOptions,
     /// Preset of the blocks that are encoded, 0 to 9.
     pub xz_preset: u32,
+    /// Level of an `.img.zst`, 1 to 22.
+    pub zstd_level: i32,
+    /// Level of an `.img.gz`, 1 to 9.
+    pub gzip_level: i32,
+    /// Whether a block map is written beside the images of a node.
+    pub bmap: bool,
     /// Nodes built at the same time.
     pub jobs: usize,
     /// Unix time (seconds) of everything written; `None`: the base's own.
@@ -147,8 +153,12 @@ fn build_all(
     options: &BuildOptions,
     job: &Job,
 ) -> (Vec<NodeImages>, Option<Error>) {
-    let threads = options.jobs.clamp(1, work.len().max(1));
     let count = work.len();
+    let threads = options.jobs.clamp(1, count.max(1));
+    let options = &BuildOptions {
+        jobs: threads,
+        ..options.clone()
+    };
     let queue: Mutex<VecDeque<(usize, Work<'_>)>> =
         Mutex::new(work.into_iter().enumerate().collect());
     let results: Mutex<Vec<(usize, Result<NodeImages>)>> = Mutex::new(Vec::with_capacity(count));
@@ -238,14 +248,52 @@ fn build_node(
                 };
                 emit::write_xz(&disk, work.base.splice.as_ref(), &path, xz, job, &name)?
             }
+            Format::ImgZst => {
+                let zstd = pack_options(options.zstd_level, options);
+                emit::write_zst(&disk, &path, zstd, job, &name)?
+            }
+            Format::ImgGz => {
+                let gzip = pack_options(options.gzip_level, options);
+                emit::write_gz(&disk, &path, gzip, job, &name)?
+            }
         };
         images.push(emitted);
+    }
+    if options.bmap {
+        images.push(write_bmap(&plan.hostname, &disk, options, job)?);
     }
     Ok(NodeImages {
         hostname: plan.hostname.clone(),
         images,
         patched,
     })
+}
+
+fn pack_options(level: i32, options: &BuildOptions) -> PackOptions {
+    PackOptions {
+        level,
+        threads: threads_per_node(options),
+    }
+}
+
+/// The processors are shared among the nodes that are built at the same time, which keeps the memory
+/// in bounds.
+fn threads_per_node(options: &BuildOptions) -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
+    processors.div_ceil(options.jobs.max(1))
+}
+
+/// One block map for all images of a node: `bmaptool` finds it by their names without `.xz`.
+fn write_bmap(
+    hostname: &str,
+    disk: &Arc<CowDisk>,
+    options: &BuildOptions,
+    job: &Job,
+) -> Result<Emitted> {
+    let name = format!("{hostname}.img.bmap");
+    let used = patch::used_ranges(disk, &job.cancel)?;
+    let threads = threads_per_node(options);
+    emit::write_bmap(disk, &used, &options.out.join(&name), threads, job, &name)
 }
 
 /// Writes SHA256SUMS beside the images. Lines of images that were built earlier and are still there

@@ -70,12 +70,16 @@ pub struct BuildArgs {
     /// Folder to write to
     #[arg(short, long, value_name = "DIR", default_value = "out")]
     pub out: PathBuf,
-    /// What to write: img.xz or img; can be given several times
+    /// What to write: img.xz, img, img.zst or img.gz; can be given several times
     #[arg(long, value_name = "FORMAT", default_value = "img.xz")]
     pub format: Vec<Format>,
-    /// How hard to compress what changed in an img.xz
+    /// How hard to compress: what changed in an img.xz, all of an img.zst or img.gz
     #[arg(long, value_enum, default_value_t = Compress::Fast)]
     pub compress: Compress,
+    /// Write a block map beside the images too, as NAME.img.bmap: with it `bmaptool copy` writes, and
+    /// verifies, only the blocks that are in use. Reads the whole image once more
+    #[arg(long)]
+    pub bmap: bool,
     /// Nodes built at the same time [default: one per processor]
     #[arg(short, long, value_name = "N")]
     pub jobs: Option<usize>,
@@ -89,9 +93,9 @@ pub struct BuildArgs {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum Compress {
-    /// Quick (xz preset 1)
+    /// Quick (xz preset 1, zstd level 3, gzip level 1)
     Fast,
-    /// Small, as Raspberry Pi OS itself (xz preset 6)
+    /// Small: xz as Raspberry Pi OS itself (preset 6, zstd level 19, gzip level 9)
     Best,
 }
 

@@ -47,15 +47,19 @@ fn options(args: &BuildArgs) -> Result<BuildOptions> {
     formats.dedup();
     let mut fetch = FetchOptions::from_env()?;
     fetch.offline = args.offline;
+    let (xz_preset, zstd_level, gzip_level) = match args.compress {
+        Compress::Fast => (1, 3, 1),
+        Compress::Best => (6, 19, 9),
+    };
     Ok(BuildOptions {
         out: args.out.clone(),
         formats,
         base: args.base.as_ref().map(|image| base_request(image, args)),
         fetch,
-        xz_preset: match args.compress {
-            Compress::Fast => 1,
-            Compress::Best => 6,
-        },
+        xz_preset,
+        zstd_level,
+        gzip_level,
+        bmap: args.bmap,
         jobs: args
             .jobs
             .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get())),
