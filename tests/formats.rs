@@ -368,6 +368,15 @@ fn a_bmap_leaves_out_what_is_free_and_zero() {
             .status
             .success()
     );
+    // A wrong byte in a block that is mapped is found.
+    let file = File::options().write(true).open(&image).unwrap();
+    file.write_all_at(&[2], 20 * PAGE).unwrap();
+    let copied = copy_to_used_card(&image, &path, &dir.path().join("card"));
+    let said = String::from_utf8_lossy(&copied.stderr).into_owned();
+    assert!(
+        !copied.status.success() && said.contains("checksum mismatch"),
+        "{said}"
+    );
     // Long ranges are cut, so that a reader can check before it has read everything.
     disk.grow(200 * MIB as u64).unwrap();
     let all = 0..disk.len();
@@ -481,16 +490,6 @@ fn a_node_written_by_bmaptool_is_whole_on_any_card() {
     assert_eq!(sums.lines().count(), 4, "{sums}");
 
     fewer_blocks_than_bmaptool_finds(&image, &bmap);
-
-    // A wrong byte in a block that is mapped is found.
-    let file = File::options().write(true).open(&image).unwrap();
-    file.write_all_at(&[0x55], 440).unwrap();
-    let copied = copy_to_used_card(&image, &map, &card);
-    let said = String::from_utf8_lossy(&copied.stderr).into_owned();
-    assert!(
-        !copied.status.success() && said.contains("checksum mismatch"),
-        "{said}"
-    );
 }
 
 fn fewer_blocks_than_bmaptool_finds(image: &Path, ours: &Bmap) {
@@ -500,6 +499,7 @@ fn fewer_blocks_than_bmaptool_finds(image: &Path, ours: &Bmap) {
             "bmaptool",
             &[
                 "create",
+                "--no-checksum",
                 "-o",
                 path.to_str().unwrap(),
                 image.to_str().unwrap(),

@@ -93,7 +93,7 @@ pub struct BuildArgs {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum Compress {
-    /// Quick (xz preset 1, zstd level 3, gzip level 1)
+    /// Quick (xz preset 1, zstd level 3, gzip level 3)
     Fast,
     /// Small: xz as Raspberry Pi OS itself (preset 6, zstd level 19, gzip level 9)
     Best,

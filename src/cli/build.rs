@@ -48,7 +48,7 @@ fn options(args: &BuildArgs) -> Result<BuildOptions> {
     let mut fetch = FetchOptions::from_env()?;
     fetch.offline = args.offline;
     let (xz_preset, zstd_level, gzip_level) = match args.compress {
-        Compress::Fast => (1, 3, 1),
+        Compress::Fast => (1, 3, 3),
         Compress::Best => (6, 19, 9),
     };
     Ok(BuildOptions {

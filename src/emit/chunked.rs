@@ -162,8 +162,11 @@ impl<P: Packer> Chunks<'_, P> {
         if is_zero(&content) {
             return self.zeros(len);
         }
+        let mut packed = self.packer.pack(&content)?;
+        // Room for the worst case was taken, and the chunk may wait a while to be written.
+        packed.bytes.shrink_to_fit();
         Ok(Chunk {
-            packed: Arc::new(self.packer.pack(&content)?),
+            packed: Arc::new(packed),
             len,
             content: Some(content),
         })
