@@ -4,7 +4,7 @@
 //! profiles ──► config ──► Cluster ──┐
 //! overlays ──► overlay ─────────────┼──► plan ──► Plan (ordered edits of boot and root)
 //! base, payloads ──► source ────────┘               │
-//!                      └──► disk (copy-on-write) ◄── patch (fat, ext4) ──► emit: .img, .img.xz
+//!                      └──► disk (copy-on-write) ◄── patch (fat, ext4) ──► emit: .img, .img.xz, …
 //! ```
 //!
 //! | room | holds | may use |
@@ -24,6 +24,7 @@
 //! | [`emit`] | raw and xz images, checksums | disk |
 //! | [`error`], [`job`], [`clock`], `parallel` | what everything uses: errors with hints, progress, cancellation, the date, threads | |
 //! | [`flash`] | reasons not to write to a device, and writing to one | disk |
+//! | [`emit`] | raw, xz, zstd and gzip images, block maps, checksums | disk |
 //! | [`error`], [`job`], [`clock`] | what everything uses: errors with hints, progress, cancellation, the date | |
 
 #![forbid(unsafe_code)]

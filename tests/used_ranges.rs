@@ -17,6 +17,7 @@ use imgbuild::disk::{CowDisk, PAGE_SIZE, RawFile, ReadAt, Window};
 use imgbuild::job::Cancel;
 use imgbuild::patch::used_ranges;
 use imgbuild::{ext4, fat};
+use proptest::prelude::*;
 
 const MIB: u64 = 1 << 20;
 
@@ -215,4 +216,44 @@ fn what_is_neither_file_system_nor_zero_is_in_use() {
     let cancel = Cancel::default();
     cancel.cancel();
     assert!(used_ranges(&disk, &cancel).is_err());
+}
+
+/// Bytes to overwrite in the first pages of something.
+fn damage() -> impl Strategy<Value = Vec<(u64, u8)>> {
+    proptest::collection::vec((0..3 * PAGE_SIZE, any::<u8>()), 1..6)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    /// Whatever a damaged disk says, the answer is an error or lies within the disk.
+    #[test]
+    fn damaged_disks_do_no_harm(table in damage(), boot in damage(), root in damage(), which in 0..3) {
+        let (disk, found) = open(&fixture("onek"));
+        let parts = [(0, table), (found.boot.start, boot), (found.root.start, root)];
+        // One at a time: most damage is found, and what comes after is not reached.
+        let (start, bytes) = &parts[which as usize];
+        for (at, byte) in bytes {
+            disk.write_at(start + at, &[*byte]).unwrap();
+        }
+        if let Ok(used) = used_ranges(&disk, &Cancel::default()) {
+            prop_assert!(used.is_sorted_by(|a, b| a.end < b.start));
+            prop_assert!(used.iter().all(|r| r.end <= disk.len()));
+        }
+    }
+
+    /// The same where no checksum finds it first.
+    #[test]
+    fn damaged_ext4_without_checksums_does_no_harm(bytes in damage()) {
+        static IMAGE: std::sync::OnceLock<Image> = std::sync::OnceLock::new();
+        let image = IMAGE.get_or_init(|| Image::empty(flavour_named("old"), 32));
+        let disk = image.disk(None);
+        for (at, byte) in bytes {
+            disk.disk.write_at(START + 1024 + at, &[byte]).unwrap();
+        }
+        if let Ok(used) = ext4::used_ranges(&disk.window()) {
+            prop_assert!(used.len <= disk.len);
+            prop_assert!(used.ranges.iter().all(|r| r.end <= used.len));
+        }
+    }
 }

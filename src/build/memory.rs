@@ -36,7 +36,7 @@ impl Shares {
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
         Self::divide(
             options.memory,
-            options.xz.preset,
+            options.packing.xz.preset,
             options.jobs,
             nodes,
             cores,

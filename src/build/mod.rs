@@ -18,7 +18,9 @@ use std::sync::{Arc, Mutex};
 
 use crate::config::Node;
 use crate::disk::{CowDisk, PageMemory, RawFile, ReadAt, XzImage, partition_table};
-use crate::emit::{self, ChangedBlocks, Emitted, Format, ImgOptions, XzOptions, XzSplice};
+use crate::emit::{
+    self, ChangedBlocks, Emitted, Format, ImgOptions, PackOptions, Packing, XzOptions, XzSplice,
+};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::job::Job;
 use crate::patch::{self, PatchOptions, Patched, Payloads};
@@ -40,8 +42,10 @@ pub struct BuildOptions {
     /// A base in the place of the profiles' own.
     pub base: Option<BaseRequest>,
     pub fetch: FetchOptions,
-    /// How `.img.xz` images are encoded; how many threads do it is decided here.
-    pub xz: XzOptions,
+    /// How hard images are packed; how many threads do it is decided here.
+    pub packing: Packing,
+    /// Whether a block map is written beside the images of a node.
+    pub bmap: bool,
     /// Nodes built at the same time, as far as the memory allows.
     pub jobs: usize,
     /// Bytes of memory to stay below, about, whatever the number of nodes.
@@ -71,7 +75,8 @@ impl BuildOptions {
             formats: Vec::new(),
             base,
             fetch,
-            xz: XzOptions::default(),
+            packing: Packing::fast(),
+            bmap: false,
             jobs: 1,
             memory: DEFAULT_MEMORY,
             digests: Digests::Free,
@@ -292,6 +297,11 @@ fn build_all(
     job: &Job,
 ) -> (Vec<NodeImages>, Option<Error>) {
     let count = work.len();
+    let threads = options.jobs.clamp(1, count.max(1));
+    let options = &BuildOptions {
+        jobs: threads,
+        ..options.clone()
+    };
     let queue: Mutex<VecDeque<(usize, Work<'_>)>> =
         Mutex::new(work.into_iter().enumerate().collect());
     let results: Mutex<Vec<(usize, Result<NodeImages>)>> = Mutex::new(Vec::with_capacity(count));
@@ -432,6 +442,9 @@ fn build_node(work: &Work<'_>, common: &Common<'_>) -> Result<NodeImages> {
     if common.options.digests == Digests::Raw {
         add_raw_digest(&mut images, &plan.hostname, &disk, common)?;
     }
+    if common.options.bmap {
+        images.push(write_bmap(&plan.hostname, &disk, common)?);
+    }
     Ok(NodeImages {
         hostname: plan.hostname.clone(),
         images,
@@ -457,9 +470,17 @@ fn emit_one(
         Format::ImgXz => {
             let xz = XzOptions {
                 threads,
-                ..common.options.xz
+                ..common.options.packing.xz
             };
             emit::write_xz(disk, work.base.splice.as_ref(), &path, xz, job, &name)
+        }
+        Format::ImgZst => {
+            let level = common.options.packing.zstd_level;
+            emit::write_zst(disk, &path, PackOptions { level, threads }, job, &name)
+        }
+        Format::ImgGz => {
+            let level = common.options.packing.gzip_level;
+            emit::write_gz(disk, &path, PackOptions { level, threads }, job, &name)
         }
     }
 }
@@ -483,6 +504,15 @@ fn add_raw_digest(
         image.raw_sha256 = Some(digest.clone());
     }
     Ok(())
+}
+
+/// One block map for all images of a node: `bmaptool` finds it by their names without `.xz`.
+fn write_bmap(hostname: &str, disk: &Arc<CowDisk>, common: &Common<'_>) -> Result<Emitted> {
+    let (threads, job) = (common.shares.threads, &common.job);
+    let name = format!("{hostname}.img.bmap");
+    let used = patch::used_ranges(disk, &job.cancel)?;
+    let path = common.options.out.join(&name);
+    emit::write_bmap(disk, &used, &path, threads, job, &name)
 }
 
 /// Writes SHA256SUMS beside the images. Lines of images that were built earlier and are still there

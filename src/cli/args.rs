@@ -87,12 +87,16 @@ pub struct BuildArgs {
     /// Folder to write to
     #[arg(short, long, value_name = "DIR", default_value = "out")]
     pub out: PathBuf,
-    /// What to write: img.xz or img; can be given several times
+    /// What to write: img.xz, img, img.zst or img.gz; can be given several times
     #[arg(long, value_name = "FORMAT", default_value = "img.xz")]
     pub format: Vec<Format>,
-    /// How hard to compress what changed in an img.xz
+    /// How hard to compress: what changed in an img.xz, all of an img.zst or img.gz
     #[arg(long, value_enum, default_value_t = Compress::Fast)]
     pub compress: Compress,
+    /// Write a block map beside the images too, as NAME.img.bmap: with it `bmaptool copy` writes, and
+    /// verifies, only the blocks that are in use. Reads the whole image once more
+    #[arg(long)]
+    pub bmap: bool,
     /// Which SHA-256 to compute
     #[arg(long, value_enum, value_name = "WHICH", default_value_t = Checksums::Files)]
     pub checksums: Checksums,
@@ -109,9 +113,11 @@ pub struct BuildArgs {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum Compress {
-    /// Quick: keep what is still good of the base's compressed data, xz preset 1 for new data
+    /// Quick: an img.xz keeps what is still good of the base's compressed data, with xz preset 1 for
+    /// new data; zstd level 3, gzip level 3
     Fast,
-    /// Small, as Raspberry Pi OS itself: xz preset 6 for every block that changed
+    /// Small: in an img.xz all blocks that changed as Raspberry Pi OS itself packs them (preset 6);
+    /// zstd level 19, gzip level 9
     Best,
 }
 

@@ -6,7 +6,7 @@ use super::args::{BaseArgs, BuildArgs, Checksums, Compress};
 use crate::build::{BaseUse, BuildOptions, Digests, NodeImages, build};
 use crate::clock::source_date_epoch;
 use crate::disk::PAGE_SIZE;
-use crate::emit::{Format, XzOptions};
+use crate::emit::{Format, Packing};
 use crate::error::{Error, Result};
 use crate::job::Job;
 use crate::patch::Patched;
@@ -32,7 +32,7 @@ pub fn run(args: &BuildArgs, job: &Job) -> Result<()> {
     let options = options(args)?;
     if args.verbose && options.formats.contains(&Format::ImgXz) {
         job.progress
-            .note(&format!("xz encoder: {}", options.xz.encoder()));
+            .note(&format!("xz encoder: {}", options.packing.xz.encoder()));
     }
     let built = build(&project, &nodes, &options, job)?;
     for base in built.bases.iter().filter(|_| args.verbose) {
@@ -71,10 +71,11 @@ fn options(args: &BuildArgs) -> Result<BuildOptions> {
         formats,
         base: base_request(&args.base),
         fetch: fetch_options(&args.base)?,
-        xz: match args.compress {
-            Compress::Fast => XzOptions::default(),
-            Compress::Best => XzOptions::best(),
+        packing: match args.compress {
+            Compress::Fast => Packing::fast(),
+            Compress::Best => Packing::best(),
         },
+        bmap: args.bmap,
         jobs: args
             .jobs
             .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get())),

@@ -1,25 +1,35 @@
-//! Writing outputs: raw images, `.img.xz` images and checksum files.
+//! Writing outputs: raw images, `.img.xz`, `.img.zst` and `.img.gz` images, block maps and checksum
+//! files.
 //!
 //! Everything is written to a hidden file in the folder of the output and renamed when it is
 //! complete and on disk, so that nothing incomplete is ever under a final name.
 
+mod bmap;
 mod changes;
 mod checksums;
+mod chunked;
 mod encode;
+mod gz;
 mod img;
+mod ordered;
 mod output;
 mod recode;
 mod xz;
+mod zst;
 
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+pub use bmap::write_bmap;
 pub use changes::ChangedBlocks;
 pub use checksums::write_checksums;
+pub use chunked::PackOptions;
+pub use gz::write_gz;
 pub use img::{ImgOptions, can_clone, raw_digest, write_img, write_img_with};
 pub use output::prepare_folder;
 pub use xz::{XZ_ENCODER, XzOptions, XzSplice, write_xz};
+pub use zst::write_zst;
 
 use crate::error::Error;
 
@@ -35,17 +45,23 @@ pub enum Format {
     /// The image packed with xz.
     #[default]
     ImgXz,
+    /// The image packed with zstd.
+    ImgZst,
+    /// The image packed with gzip.
+    ImgGz,
 }
 
 impl Format {
     /// All formats.
-    pub const ALL: [Self; 2] = [Self::Img, Self::ImgXz];
+    pub const ALL: [Self; 4] = [Self::Img, Self::ImgXz, Self::ImgZst, Self::ImgGz];
 
     /// The end of the file name, without a dot before it.
     pub fn extension(self) -> &'static str {
         match self {
             Self::Img => "img",
             Self::ImgXz => "img.xz",
+            Self::ImgZst => "img.zst",
+            Self::ImgGz => "img.gz",
         }
     }
 }
@@ -63,8 +79,38 @@ impl FromStr for Format {
         let known = Self::ALL.into_iter().find(|f| f.extension() == text);
         known.ok_or_else(|| {
             Error::usage(format!("“{text}” is not an image format"))
-                .with_hint("the formats are “img” and “img.xz”")
+                .with_hint("the formats are “img”, “img.xz”, “img.zst” and “img.gz”")
         })
+    }
+}
+
+/// How hard the packed formats are packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Packing {
+    pub xz: XzOptions,
+    /// 1 to 22.
+    pub zstd_level: i32,
+    /// 1 to 9.
+    pub gzip_level: i32,
+}
+
+impl Packing {
+    /// Quick.
+    pub fn fast() -> Self {
+        Self {
+            xz: XzOptions::default(),
+            zstd_level: 3,
+            gzip_level: 3,
+        }
+    }
+
+    /// Small.
+    pub fn best() -> Self {
+        Self {
+            xz: XzOptions::best(),
+            zstd_level: 19,
+            gzip_level: 9,
+        }
     }
 }
 
