@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn chunks_come_back() {
-        let usual = Properties::parse(Properties::USUAL).unwrap();
+        let usual = Properties::USUAL;
         let mut stream = Vec::new();
         put_stored(&mut stream, Reset::Dictionary, &[7; CHUNK_SIZE + 1]);
         let resets = [Reset::Properties, Reset::Nothing, Reset::State];

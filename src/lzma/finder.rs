@@ -1,5 +1,5 @@
-//! Matches for new text. New pages are not worth an encoder's search, but a few hundred kilobytes
-//! of them as literals would be twice as large as they need be.
+//! Matches for new text, and for text whose matches were lost. A page is not worth an encoder's
+//! search, but a few hundred kilobytes as literals would be twice as large as they need be.
 
 const HASH_BITS: u32 = 14;
 /// Places kept for every hash, the newest first.
@@ -7,7 +7,7 @@ const WAYS: usize = 4;
 /// Bytes that are hashed, and so the shortest match that is found.
 pub(super) const WORD: usize = 4;
 
-/// Where words of new text stand.
+/// Where words of such text stand.
 pub(super) struct Finder {
     /// Positions plus one; made when the first word comes.
     table: Vec<[u32; WAYS]>,

@@ -98,7 +98,7 @@ impl<'a> Overlay<'a> {
     }
 
     /// The new text from `position` on, as far as it lies in one piece.
-    fn stretch<'t>(&'t self, text: &'t [u8], position: usize) -> &'t [u8] {
+    pub fn stretch<'t>(&'t self, text: &'t [u8], position: usize) -> &'t [u8] {
         let index = self.patches.partition_point(|p| p.range().end <= position);
         match self.patches.get(index) {
             Some(patch) if patch.start <= position => patch.bytes.get(position - patch.start..),

@@ -482,8 +482,9 @@ impl<'a> Transcoder<'a> {
         let patch = self.overlay.covering(at);
         let known = patch.map_or(end, |patch| patch.range().end.max(end).min(run));
         let max = known.saturating_sub(at).min(LEN_MAX);
-        let new = patch.and_then(|patch| patch.bytes.get(at - patch.start..));
-        let word = new.and_then(|bytes| bytes.first_chunk::<WORD>());
+        let new = self.overlay.stretch(&self.text, at);
+        let new = new.get(..known.saturating_sub(at)).unwrap_or(new);
+        let word = new.first_chunk::<WORD>();
 
         let reps = self.writer.model.history.reps;
         let reach = (at - self.target_origin).min(self.dictionary);
@@ -502,18 +503,16 @@ impl<'a> Transcoder<'a> {
                 best = best.better(Choice::new(distance as u32, len, &reps));
             }
         }
+        let words = new.windows(WORD).take(best.len.min(REMEMBERED));
+        for (i, word) in words.enumerate() {
+            if let Some(word) = word.first_chunk() {
+                self.finder.insert(*word, at + i);
+            }
+        }
         let position = at - self.target_origin;
         match best.distance {
             Some(distance) => self.writer.matched(position, distance, best.len),
             None => self.literal(at, position),
-        }
-        if let (Some(bytes), Some(_)) = (new, word) {
-            let words = bytes.windows(WORD).take(best.len.min(REMEMBERED));
-            for (i, word) in words.enumerate() {
-                if let Some(word) = word.first_chunk() {
-                    self.finder.insert(*word, at + i);
-                }
-            }
         }
         self.done = at + best.len;
     }
