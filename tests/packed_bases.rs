@@ -1,7 +1,6 @@
 //! Builds from bases that stay packed: what comes out is what a raw base gives, and no more of the
 //! base is decoded, kept or held in memory than it takes.
 
-#[allow(dead_code)]
 mod cli_support;
 
 use std::fs;
