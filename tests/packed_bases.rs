@@ -1,7 +1,6 @@
 //! Builds from bases that stay packed: what comes out is what a raw base gives, and no more of the
 //! base is decoded, kept or held in memory than it takes.
 
-#[allow(dead_code)]
 mod cli_support;
 
 use std::fs;
@@ -165,22 +164,16 @@ fn several_raw_images_are_made_from_one_unpacking() {
     assert_eq!(ran.stderr.matches("unpacking").count(), 1, "{}", ran.stderr);
     assert_eq!(raw_copies(&bench), 1);
     both(raw(), "from-raw");
-    for name in ["node.img", "other.img"] {
-        let of = |out: &str| fs::read(bench.path(out).join(name)).unwrap();
-        assert!(of("out") == of("from-raw"), "{name}");
-    }
+    let sums = |out: &str| fs::read_to_string(bench.path(out).join("SHA256SUMS")).unwrap();
+    assert_eq!(sums("out"), sums("from-raw"));
     fs::remove_file(bench.path("profiles/other.toml")).unwrap();
-    // The copy is used from then on; without it the base is read packed again.
+    // The copy is used from then on.
     let ran = build(&bench, &packed(), &["-v"]);
     assert!(
         ran.stderr.contains("read from a raw image"),
         "{}",
         ran.stderr
     );
-    fs::remove_dir_all(bench.path("cache/raw")).unwrap();
-    let ran = build(&bench, &packed(), &["-v"]);
-    assert!(ran.stderr.contains(": decoded "), "{}", ran.stderr);
-    assert!(xz(&["-dc"], &bench.path("out/node.img.xz")) == *EXPECTED);
 }
 
 #[test]
@@ -197,14 +190,6 @@ fn bases_packed_in_other_ways_give_the_same_node() {
         (
             "streams",
             [split("a", a), vec![0; 8], split("b", b)].concat(),
-            true,
-        ),
-        (
-            "crc32",
-            xz(
-                &["-T2", "-0", "-c", "-C", "crc32", "--block-size=8MiB"],
-                &BASES.raw,
-            ),
             true,
         ),
         ("one-block", xz(&["-T1", "-0", "-c"], &BASES.raw), false),
@@ -246,14 +231,14 @@ fn damage_in_a_packed_base_is_found_where_it_is_read() {
 #[test]
 #[cfg(target_os = "linux")]
 fn fifty_nodes_stay_within_the_memory() {
-    const MEMORY_KIB: usize = 400 << 10;
+    const MEMORY_KIB: usize = 256 << 10;
     let bench = Workbench::empty();
     let file = bench.path("blob").display().to_string();
     let role = format!(
         "[[payload]]\nname = \"blob\"\nfile = {file:?}\npath = \"/opt/blob\"\nmode = \"0644\"\n"
     );
     let line = |n: u32| format!("line {n} of many\n").into_bytes();
-    let blob: Vec<u8> = (0..400_000).flat_map(line).collect();
+    let blob: Vec<u8> = (0..100_000).flat_map(line).collect();
     bench.write("blob", &blob);
     bench.add_role(&role);
     let common = PROFILE
@@ -298,6 +283,6 @@ fn fifty_nodes_stay_within_the_memory() {
     assert!(first != last);
     for image in [first, last] {
         let mut lines = image.split(|&byte| byte == b'\n');
-        assert!(lines.any(|line| line == b"line 399999 of many"));
+        assert!(lines.any(|line| line == b"line 99999 of many"));
     }
 }
