@@ -8,11 +8,12 @@ import json
 import os
 import pathlib
 import random
+import shutil
 import subprocess
 from collections.abc import Iterator
 
 import packing
-from measuring import say
+from measuring import Failed, say
 from patch_stream import RECORD
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -73,6 +74,8 @@ def large_base(name: str, size: int, kind: str) -> Base:
     raw = cache() / key / f"{name}.img"
     raw.parent.mkdir(exist_ok=True)
     if not raw.exists():
+        if shutil.disk_usage(raw.parent).free < 2 * size:
+            raise Failed(f"a base of {size / 1e9:.1f} GB needs {2 * size / 1e9:.0f} GB of room while it is made")
         subprocess.run([script, small, str(size), kind, raw], check=True)
     xz = raw.with_suffix(".img.xz")
     if not xz.exists():

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pathlib
+import subprocess
 
 import commands
 from bases import Base, warm
 from cases.image_xz import ours as one_node
 from cases.image_xz import pipeline
 from context import CONFIGURATION, RAW, XZ, Bench, checked
-from measuring import Contestant, Row
+from measuring import Contestant, Failed, Row, say
 
 NODES_NOTE = """Agents with a stand-in for k3s, built in one run, from an .img.xz that was never unpacked. The peers' pipeline is measured for one
 node (by the case `image_xz`) and multiplied."""
@@ -80,10 +81,21 @@ def payload(bench: Bench, base: Base) -> None:
     bench.compare("payload", "a payload", base, PAYLOAD_NOTE, contestants).rows.extend(known)
 
 
+def available(bench: Bench) -> list[Base]:
+    """The bases that can be made here: large ones want room."""
+    found = []
+    for name in bench.settings.base_scale:
+        try:
+            found.append(bench.base(name))
+        except (Failed, subprocess.CalledProcessError) as error:
+            say(f"bench: without the base {name}: {error}")
+    return found
+
+
 def sizes(bench: Bench) -> None:
     contestants, cache = [], bench.work / "cache"
     plain = bench.imgbuild.file_digest()
-    bases = [bench.base(name) for name in bench.settings.base_scale]
+    bases = available(bench)
     for base in bases:
         warm(base.xz)
         at, node = f"@{base.bytes / 1e9:.1f}", bench.variant(CONFIGURATION)
