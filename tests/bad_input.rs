@@ -590,8 +590,10 @@ fn an_output_folder_without_space() {
 #[test]
 fn a_cache_without_space() {
     let bench = Workbench::new();
-    let base = fixture_xz("trixie");
-    let args = bench.build_args(base.to_str().unwrap(), &[]);
+    // Of the kind that has to be unpacked.
+    let raw = fs::File::open(fixture("trixie")).unwrap();
+    bench.write("base.img.zst", zstd::encode_all(raw, 1).unwrap());
+    let args = bench.build_args("base.img.zst", &[]);
     let Some((ran, listing)) = run_on_tmpfs(&bench, "cache", "size=8m", &args) else {
         return;
     };
