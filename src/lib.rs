@@ -21,7 +21,8 @@
 //! | [`fat`] | editing FAT32 | disk |
 //! | [`ext4`] | editing and growing ext4 | disk |
 //! | [`patch`] | carries a plan out on a disk | plan, disk, fat, ext4 |
-//! | [`emit`] | raw and xz images, checksums | disk |
+//! | [`lzma`] | LZMA2 streams, changed without compressing them again | nothing of ours |
+//! | [`emit`] | raw and xz images, checksums | disk, lzma |
 //! | [`error`], [`job`], [`clock`] | what everything uses: errors with hints, progress, cancellation, the date | |
 
 #![forbid(unsafe_code)]
