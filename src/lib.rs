@@ -25,6 +25,9 @@
 //! | [`error`], [`job`], [`clock`], `parallel` | what everything uses: errors with hints, progress, cancellation, the date, threads | |
 //! | [`flash`] | reasons not to write to a device, and writing to one | disk |
 //! | [`emit`] | raw, xz, zstd and gzip images, block maps, checksums | disk |
+//! | [`patch`] | carries a plan out on a disk | plan, disk, fat, ext4 |
+//! | [`lzma`] | LZMA2 streams, changed without compressing them again | nothing of ours |
+//! | [`emit`] | raw and xz images, checksums | disk, lzma |
 //! | [`error`], [`job`], [`clock`] | what everything uses: errors with hints, progress, cancellation, the date | |
 
 #![forbid(unsafe_code)]
