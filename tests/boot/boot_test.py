@@ -142,10 +142,10 @@ def start(lab: Lab, scenarios: list[str], work: pathlib.Path) -> subprocess.Pope
 
 
 def run_all(chosen: list[tuple[Lab, list[str]]], work: pathlib.Path) -> dict[str, int]:
-    """Runs labs side by side, large ones first, with one machine more than there are cores: somebody always waits for
-    something. A lab that is larger than the computer runs alone. Returns the labs' exit codes."""
+    """Runs labs side by side, large ones first, with no more machines than there are cores: one that gets little of a
+    processor runs into time limits. A lab that is larger than the computer runs alone. Returns the labs' exit codes."""
     codes: dict[str, int] = {}
-    room = (os.cpu_count() or 2) + 1
+    room = max(2, os.cpu_count() or 2)
     waiting = sorted(chosen, key=lambda item: -item[0].guests)
     running: list[tuple[Lab, subprocess.Popen[bytes]]] = []
     try:

@@ -28,7 +28,7 @@ SECRETS = {
     "PIHOLE_PASSWORD": "boot-test-pihole-8d2c41",
 }
 CARD_GIB = 4
-AT_ONCE = (os.cpu_count() or 2) + 1
+AT_ONCE = max(2, os.cpu_count() or 2)
 FIRST_BOOT_SECONDS = 1500
 ROLES_SECONDS = 900
 
