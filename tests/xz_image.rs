@@ -342,8 +342,8 @@ fn streams_are_spliced_into_one() {
     disk.write_at(4 * MIB as u64 + 5, b"changed").unwrap();
     let out = file.0.path().join("out.img.xz");
     let options = XzOptions {
-        preset: 1,
         threads: 2,
+        ..XzOptions::default()
     };
     write_xz(&disk, Some(&splice), &out, options, &Job::silent(), "t").unwrap();
     let mut wanted = raw;

@@ -69,7 +69,11 @@ pub enum Digests {
 
 impl BuildOptions {
     /// For a node or an image that is not written to a file.
-    pub fn without_files(base: Option<BaseRequest>, fetch: FetchOptions, time: Option<i64>) -> Self {
+    pub fn without_files(
+        base: Option<BaseRequest>,
+        fetch: FetchOptions,
+        time: Option<i64>,
+    ) -> Self {
         Self {
             out: PathBuf::new(),
             formats: Vec::new(),
@@ -413,7 +417,7 @@ pub fn open_image(path: &Path, fetch: &FetchOptions, job: &Job) -> Result<Arc<Co
 }
 
 fn patch_disk(plan: &Plan, base: &Base, common: &Common<'_>) -> Result<(Arc<CowDisk>, Patched)> {
-    let (options, job) = (common.options, &common.job);
+    let job = &common.job;
     job.cancel.check()?;
     let disk = Arc::new(CowDisk::with_memory(
         base.disk.clone(),

@@ -11,8 +11,7 @@ mod window;
 pub mod xz_container;
 mod xz_image;
 
-pub use cow_disk::{CowDisk, PAGE_SIZE, PageMemory};
-pub use cow_disk::{CowDisk, PAGE_SIZE, STRETCH};
+pub use cow_disk::{CowDisk, PAGE_SIZE, PageMemory, STRETCH};
 pub use memory::Memory;
 pub use raw_file::RawFile;
 pub use window::{Cursor, Window};

@@ -44,7 +44,7 @@ pub fn write_bmap(
     Ok(Emitted {
         path: output.commit()?,
         size: text.len() as u64,
-        sha256: hex(&Sha256::digest(&text)),
+        sha256: Some(hex(&Sha256::digest(&text))),
         raw_sha256: None,
     })
 }

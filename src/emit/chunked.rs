@@ -99,7 +99,7 @@ pub(super) fn write_chunked(
     Ok(Emitted {
         path: output.commit()?,
         size,
-        sha256,
+        sha256: Some(sha256),
         raw_sha256,
     })
 }
