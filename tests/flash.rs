@@ -120,7 +120,7 @@ fn the_first_mib_is_emptied_first_and_written_last_after_everything_was_read_bac
     let written = ranges(writes, false);
     assert_eq!(written, ranges(reads, true));
     assert!(written.is_sorted_by_key(|range| range.start));
-    let aligned = |range: &Range<u64>| (range.start | range.end) % 4096 == 0;
+    let aligned = |range: &Range<u64>| (range.start | range.end).is_multiple_of(4096);
     assert!(written.iter().all(aligned), "{written:?}");
     assert!(written.contains(&(4 * MIB..8 * MIB)));
 }

@@ -18,7 +18,6 @@ pub(super) const PAGES: u64 = 48 << 20;
 const BLOCKS: u64 = 72 << 20;
 const SPARE_BLOCKS: u64 = 48 << 20;
 /// A thread that encodes, with a block of 24 MiB and what becomes of it: transcoding, and preset 6.
-
 const FAST_ENCODER: u64 = 80 << 20;
 const BEST_ENCODER: u64 = 170 << 20;
 

@@ -73,7 +73,7 @@ pub(super) fn chunks(used: &[Range<u64>], within: Range<u64>) -> Vec<Range<u64>>
             let stop = (at / CHUNK * CHUNK + CHUNK).min(end);
             match chunks.last_mut() {
                 // Ranges that touch are written together.
-                Some(last) if last.end == at && at % CHUNK != 0 => last.end = stop,
+                Some(last) if last.end == at && !at.is_multiple_of(CHUNK) => last.end = stop,
                 _ => chunks.push(at..stop),
             }
             at = stop;

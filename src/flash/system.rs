@@ -104,7 +104,7 @@ impl BlockDevice {
     }
 
     /// Length in bytes; 0 when a reader has no card in it.
-    pub fn len(&self) -> u64 {
+    pub fn size(&self) -> u64 {
         let sectors: u64 = self.attribute("size").parse().unwrap_or(0);
         sectors.saturating_mul(SYSFS_SECTOR)
     }

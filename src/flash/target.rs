@@ -140,7 +140,7 @@ impl Target {
         Ok(Self {
             path: path.to_owned(),
             kind: Kind::Device(rdev),
-            len: Some(device.len()),
+            len: Some(device.size()),
             model: device.model(),
         })
     }
@@ -293,7 +293,7 @@ fn check_device(
         )
         .with_hint("name the disk, without the partition's number; --partition if you mean it"));
     }
-    if device.len() == 0 {
+    if device.size() == 0 {
         return Err(
             unusable(path, "there is no card in it").with_hint(format!("put a card in, {AGAIN}"))
         );
@@ -570,7 +570,7 @@ mod tests {
         machine.check("/dev/sdb", &nothing()).unwrap();
         let device = machine.system().device_at(Path::new("/dev/sdb")).unwrap();
         assert_eq!(device.model(), "Card Reader");
-        assert_eq!(device.len(), 32_000_000_000);
+        assert_eq!(device.size(), 32_000_000_000);
     }
 
     #[test]
