@@ -120,7 +120,7 @@ fn what_is_packed_is_the_disk() {
             let raw = content(&disk);
             let emitted = write(&disk, &path, options(3, 2), &Job::silent(), "t").unwrap();
             assert!(unpacked(program, &path) == raw, "{program}");
-            assert_eq!(emitted.sha256, sha256sum(&path));
+            assert_eq!(emitted.sha256, Some(sha256sum(&path)));
             assert_eq!(emitted.size, std::fs::metadata(&path).unwrap().len());
             std::fs::write(dir.path().join("raw"), &raw).unwrap();
             let digest = sha256sum(&dir.path().join("raw"));
@@ -288,8 +288,8 @@ fn progress_adds_up_and_cancelling_leaves_what_was_there() {
     let bmap = |disk: &CowDisk, path: &Path, _: PackOptions, job: &Job, label: &str| {
         write_bmap(disk, std::slice::from_ref(&everything), path, 2, job, label)
     };
-    let writers: [&dyn Fn(&CowDisk, &Path, PackOptions, &Job, &str) -> Result<Emitted>; 3] =
-        [&write_zst, &write_gz, &bmap];
+    type Write<'a> = &'a dyn Fn(&CowDisk, &Path, PackOptions, &Job, &str) -> Result<Emitted>;
+    let writers: [Write<'_>; 3] = [&write_zst, &write_gz, &bmap];
     for write in writers {
         let (job, seen) = Watch::job(u64::MAX);
         write(&disk, &path, options(1, 2), &job, "t").unwrap();

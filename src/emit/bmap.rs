@@ -9,13 +9,13 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use super::ordered::in_order;
 use super::output::Output;
 use super::{BUFFER, Emitted, hex};
 use crate::disk::ranges::{between, not_zero, whole_pages};
 use crate::disk::{CowDisk, PAGE_SIZE, ReadAt};
 use crate::error::{Error, Result, ResultExt};
 use crate::job::Job;
+use crate::parallel::in_order;
 
 /// The longest range with one digest. A reader that verifies has to read all of it first.
 const LONGEST: u64 = 64 << 20;
@@ -81,11 +81,17 @@ fn digests(
         Some(range) => digest(disk, range.clone(), job).map(|digest| (digest, range)),
         None => Err(Error::failed("there is no such range")),
     };
-    in_order(ranges.len(), threads, digest_of, |_, (digest, range)| {
-        digests.push(digest);
-        task.advance(range.end - range.start);
-        Ok(())
-    })?;
+    in_order(
+        ranges.len(),
+        threads,
+        &job.cancel,
+        digest_of,
+        |_, (digest, range)| {
+            digests.push(digest);
+            task.advance(range.end - range.start);
+            Ok(())
+        },
+    )?;
     Ok(digests)
 }
 

@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use sha2::{Digest, Sha256};
 
-use super::ordered::in_order;
 use super::output::Output;
 use super::{BUFFER, Emitted, hex};
 use crate::disk::{CowDisk, ReadAt, is_zero};
 use crate::error::{Result, ResultExt};
 use crate::job::{Job, Task};
+use crate::parallel::in_order;
 
 /// Bytes of the image in a chunk. Larger ones pack better by less than a percent; smaller ones are
 /// better to seek in and take less memory.
@@ -89,6 +89,7 @@ pub(super) fn write_chunked(
     in_order(
         chunks.count(),
         threads,
+        &job.cancel,
         |index| chunks.pack(index),
         |_, chunk| writer.chunk(&chunk),
     )?;

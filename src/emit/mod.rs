@@ -11,7 +11,6 @@ mod chunked;
 mod encode;
 mod gz;
 mod img;
-mod ordered;
 mod output;
 mod recode;
 mod xz;

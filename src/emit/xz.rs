@@ -6,7 +6,7 @@ use std::io::Write;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
 use sha2::{Digest, Sha256};
 
@@ -18,6 +18,7 @@ use crate::disk::xz_container::{self, XzBlock, XzLayout};
 use crate::disk::{CowDisk, RawFile, ReadAt, is_zero};
 use crate::error::{Error, Result, ResultExt};
 use crate::job::{Cancel, Job, Task};
+use crate::parallel::in_order;
 
 /// Uncompressed bytes of a block where the base has no say, as `xz -T0 -6` makes them.
 const BLOCK_SIZE: u64 = 24 << 20;
@@ -140,18 +141,16 @@ pub fn write_xz(
         transcode: options.transcode,
         memo: base.map(|base| base.memo.clone()).unwrap_or_default(),
         block_size: plan.block_size,
+        zeros: Mutex::default(),
         cancel: &job.cancel,
     };
-    let queue = Queue::new(work, &plan, options.threads);
-    std::thread::scope(|scope| {
-        for _ in 0..queue.threads() {
-            scope.spawn(|| queue.work());
-        }
-        // Whatever happens here, the threads must not wait for it to go on.
-        let result = writer.pieces(&plan, source.as_ref(), &queue);
-        queue.stop();
-        result
-    })?;
+    in_order(
+        plan.pieces.len(),
+        options.threads,
+        &job.cancel,
+        |index| work.make(&plan.pieces[index]),
+        |_, made| writer.piece(made, source.as_ref()),
+    )?;
     let tail = xz_container::index_and_footer(&writer.records);
     writer.write(&tail)?;
     let (size, sha256) = (writer.size, hex(&writer.hash.finalize()));
@@ -170,6 +169,14 @@ enum Piece {
     Copy(XzBlock),
     /// A range of the disk that differs from the block of the base, if there is one.
     Encode(Range<u64>, Option<XzBlock>),
+}
+
+/// A piece that is ready to be written.
+enum Made {
+    /// A block of the base as it is.
+    Copy(XzBlock),
+    /// A block, and its uncompressed size.
+    Block(Arc<Encoded>, u64),
 }
 
 /// The blocks of the output, in order.
@@ -292,28 +299,22 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn pieces(&mut self, plan: &Plan, source: Option<&Source>, queue: &Queue<'_>) -> Result<()> {
-        let mut encoded = 0;
-        for piece in &plan.pieces {
-            self.job.cancel.check()?;
-            let (unpadded, uncompressed) = match (piece, source) {
-                (Piece::Copy(block), Some(source)) => {
-                    self.copy(block, source)?;
-                    (block.unpadded_size, block.uncompressed_size)
-                }
-                (Piece::Encode(range, _), _) => {
-                    let block = queue.take(encoded)?;
-                    encoded += 1;
-                    self.write(&block.bytes)?;
-                    (block.unpadded_size, range.end - range.start)
-                }
-                (Piece::Copy(_), None) => {
-                    return Err(Error::failed("there is no base to copy blocks from"));
-                }
-            };
-            self.records.push((unpadded, uncompressed));
-            self.task.advance(uncompressed);
-        }
+    fn piece(&mut self, made: Made, source: Option<&Source>) -> Result<()> {
+        let (unpadded, uncompressed) = match (made, source) {
+            (Made::Copy(block), Some(source)) => {
+                self.copy(&block, source)?;
+                (block.unpadded_size, block.uncompressed_size)
+            }
+            (Made::Block(block, len), _) => {
+                self.write(&block.bytes)?;
+                (block.unpadded_size, len)
+            }
+            (Made::Copy(_), None) => {
+                return Err(Error::failed("there is no base to copy blocks from"));
+            }
+        };
+        self.records.push((unpadded, uncompressed));
+        self.task.advance(uncompressed);
         Ok(())
     }
 
@@ -341,10 +342,26 @@ struct Work<'a> {
     transcode: bool,
     memo: Arc<Memo>,
     block_size: u64,
+    /// Encoded zeros, by length.
+    zeros: Mutex<BTreeMap<u64, Arc<Encoded>>>,
     cancel: &'a Cancel,
 }
 
 impl Work<'_> {
+    fn make(&self, piece: &Piece) -> Result<Made> {
+        let (range, base) = match piece {
+            Piece::Copy(block) => return Ok(Made::Copy(*block)),
+            Piece::Encode(range, base) => (range.clone(), base.as_ref()),
+        };
+        let len = range.end - range.start;
+        if !known_zero(self.disk, &range)?
+            && let Some(block) = self.encode(range, base)?
+        {
+            return Ok(Made::Block(Arc::new(block), len));
+        }
+        Ok(Made::Block(self.zeros(len)?, len))
+    }
+
     /// `None` if the block is zero.
     fn encode(&self, range: Range<u64>, base: Option<&XzBlock>) -> Result<Option<Encoded>> {
         let len = range.end - range.start;
@@ -375,138 +392,19 @@ impl Work<'_> {
     }
 
     /// A block of zeros.
-    fn zeros(&self, len: u64) -> Result<Encoded> {
-        let block_size = self.block_size.max(len);
-        match self.transcode {
-            true => Ok(zero_block(len, block_size)),
-            false => self
-                .encoder
-                .encode(&vec![0; len as usize], block_size, self.cancel),
-        }
-    }
-}
-
-/// Blocks being made by several threads and taken in order. No thread runs more than a few blocks
-/// ahead of what has been taken, which bounds the memory.
-struct Queue<'a> {
-    work: Work<'a>,
-    ranges: Vec<(Range<u64>, Option<XzBlock>)>,
-    threads: usize,
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct State {
-    /// Index of the next range that nobody works on.
-    next: usize,
-    /// How many have been taken.
-    taken: usize,
-    done: BTreeMap<usize, Result<Arc<Encoded>>>,
-    /// Encoded zeros, by length.
-    zeros: BTreeMap<u64, Arc<Encoded>>,
-    stopped: bool,
-}
-
-impl<'a> Queue<'a> {
-    fn new(work: Work<'a>, plan: &Plan, threads: usize) -> Self {
-        let range = |piece: &Piece| match piece {
-            Piece::Encode(range, base) => Some((range.clone(), *base)),
-            Piece::Copy(_) => None,
-        };
-        Self {
-            work,
-            ranges: plan.pieces.iter().filter_map(range).collect(),
-            threads: threads.max(1),
-            state: Mutex::default(),
-            changed: Condvar::new(),
-        }
-    }
-
-    /// Threads that have something to do.
-    fn threads(&self) -> usize {
-        self.threads.min(self.ranges.len())
-    }
-
-    /// Waits for the block of range `index`, which is the next one to be taken.
-    fn take(&self, index: usize) -> Result<Arc<Encoded>> {
-        let mut state = self.lock();
-        loop {
-            if let Some(block) = state.done.remove(&index) {
-                state.taken = index + 1;
-                self.changed.notify_all();
-                return block;
-            }
-            if state.stopped {
-                return Err(Error::failed("encoding stopped early"));
-            }
-            state = self.wait(state);
-        }
-    }
-
-    /// Encodes blocks until there are none left.
-    fn work(&self) {
-        let _guard = StopOnPanic(self);
-        while let Some(index) = self.claim() {
-            let (range, base) = &self.ranges[index];
-            let block = self.encode(range.clone(), base.as_ref());
-            self.lock().done.insert(index, block);
-            self.changed.notify_all();
-        }
-    }
-
-    /// The next range to encode, as soon as it is not too far ahead.
-    fn claim(&self) -> Option<usize> {
-        let mut state = self.lock();
-        loop {
-            if state.stopped || state.next >= self.ranges.len() {
-                return None;
-            }
-            if state.next < state.taken + self.threads + 2 {
-                state.next += 1;
-                return Some(state.next - 1);
-            }
-            state = self.wait(state);
-        }
-    }
-
-    fn encode(&self, range: Range<u64>, base: Option<&XzBlock>) -> Result<Arc<Encoded>> {
-        let len = range.end - range.start;
-        if !known_zero(self.work.disk, &range)?
-            && let Some(block) = self.work.encode(range, base)?
-        {
-            return Ok(Arc::new(block));
-        }
-        if let Some(block) = self.lock().zeros.get(&len) {
+    fn zeros(&self, len: u64) -> Result<Arc<Encoded>> {
+        let mut known = self.zeros.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(block) = known.get(&len) {
             return Ok(block.clone());
         }
-        let block = Arc::new(self.work.zeros(len)?);
-        self.lock().zeros.insert(len, block.clone());
+        let block_size = self.block_size.max(len);
+        let block = Arc::new(match self.transcode {
+            true => zero_block(len, block_size),
+            false => self
+                .encoder
+                .encode(&vec![0; len as usize], block_size, self.cancel)?,
+        });
+        known.insert(len, block.clone());
         Ok(block)
-    }
-
-    /// Lets all threads come to an end.
-    fn stop(&self) {
-        self.lock().stopped = true;
-        self.changed.notify_all();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|e| e.into_inner())
-    }
-
-    fn wait<'g>(&self, guard: MutexGuard<'g, State>) -> MutexGuard<'g, State> {
-        self.changed.wait(guard).unwrap_or_else(|e| e.into_inner())
-    }
-}
-
-/// A thread that dies must not leave the others waiting for its block.
-struct StopOnPanic<'a>(&'a Queue<'a>);
-
-impl Drop for StopOnPanic<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.stop();
-        }
     }
 }
