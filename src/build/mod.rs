@@ -151,6 +151,17 @@ impl Base {
         })
     }
 
+    /// Keeps what was read of a packed base. A later build without it takes longer, and is the same:
+    /// that it can not be kept is no reason to fail.
+    fn remember(&self, fetcher: &Fetcher, job: &Job) {
+        let pages = self.packed.as_ref().and_then(|packed| packed.known_pages());
+        if let Some(pages) = pages
+            && let Err(error) = fetcher.remember(&self.image, &pages)
+        {
+            job.progress.note(&format!("the cache: {error}"));
+        }
+    }
+
     fn usage(&self) -> BaseUse {
         let blocks = |image: &Arc<XzImage>| (image.decoded(), image.layout().blocks.len());
         BaseUse {
@@ -192,6 +203,9 @@ pub fn build(
             distinct.push(base);
         }
     }
+    distinct
+        .iter()
+        .for_each(|base| base.remember(&fetcher, job));
     Ok(Built {
         nodes: done,
         checksums,
@@ -252,6 +266,11 @@ fn open_base(
     let pays = sharing > 1 || clones(options, &fetcher.raw_folder());
     if base.packed.is_some() && pays && reads_all(options, base.splice.is_some()) {
         return Base::open(fetcher.unpack(base.image)?, options);
+    }
+    if let Some(packed) = &base.packed
+        && let Some(pages) = fetcher.recall(&base.image)
+    {
+        packed.recall(&pages);
     }
     Ok(base)
 }
@@ -396,6 +415,7 @@ pub fn patched_node(
         job: job.clone(),
     };
     let (disk, patched) = patch_disk(&plan, &base, &common)?;
+    base.remember(&fetcher, job);
     Ok(PatchedNode {
         disk,
         patched,

@@ -3,6 +3,7 @@
 //! Offsets and lengths are bytes unless a name says otherwise.
 
 mod cow_disk;
+mod known_pages;
 mod memory;
 pub mod partition_table;
 pub mod ranges;

@@ -13,6 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use liblzma::stream::{Action, Filters, LzmaOptions, Status, Stream};
 use sha2::{Digest, Sha256};
 
+use super::known_pages::{DataMap, KnownPages};
 use super::xz_container::{Check, XzBlock, XzLayout};
 use super::{PAGE_SIZE, RawFile, ReadAt, check_bounds, is_zero};
 use crate::error::{Error, Result, ResultExt};
@@ -26,10 +27,6 @@ const TINY: u64 = 16 << 10;
 /// So many different compressed forms of zeros are remembered. A file has two or three, for blocks of
 /// the usual length and the last one.
 const ZERO_FORMS: usize = 8;
-/// What reads of up to this many bytes gave is kept.
-const SMALL_READ: usize = 64 << 10;
-/// Pages kept of small reads: 24 MiB.
-const KEPT_PAGES: usize = 6 << 10;
 /// Smallest dictionary that liblzma takes.
 const MIN_DICTIONARY: u64 = 4 << 10;
 
@@ -119,11 +116,10 @@ struct State {
     /// Counts uses, to know the one that was longest ago.
     clock: u64,
     decoded: BTreeSet<usize>,
-    /// Of every block whose content was known once.
-    maps: BTreeMap<usize, Arc<DataMap>>,
     zero_forms: Vec<ZeroForm>,
-    /// Pages of small reads, by block and number within it.
-    pages: BTreeMap<(usize, u64), Box<[u8]>>,
+    known: KnownPages,
+    /// How much of `known` is from an earlier build.
+    recalled: usize,
 }
 
 enum Slot {
@@ -138,40 +134,6 @@ struct ZeroForm {
     len: u64,
     /// LZMA2 data, padding and check.
     stored: Vec<u8>,
-}
-
-/// Which pages of a block hold anything but zeros.
-struct DataMap(Vec<u64>);
-
-impl DataMap {
-    fn of(data: &[u8]) -> Self {
-        let mut bits = vec![0; data.len().div_ceil(PAGE_SIZE as usize * 64)];
-        for (page, bytes) in data.chunks(PAGE_SIZE as usize).enumerate() {
-            if !is_zero(bytes) {
-                bits[page / 64] |= 1 << (page % 64);
-            }
-        }
-        Self(bits)
-    }
-
-    fn has_data(&self, page: u64) -> bool {
-        let word = self.0.get((page / 64) as usize);
-        word.is_some_and(|word| word >> (page % 64) & 1 == 1)
-    }
-
-    /// The first run of pages with data at or after `page`.
-    fn next_run(&self, page: u64) -> Option<Range<u64>> {
-        let end = self.0.len() as u64 * 64;
-        let start = (page..end).find(|&page| self.has_data(page))?;
-        let stop = (start..end).find(|&page| !self.has_data(page));
-        Some(start..stop.unwrap_or(end))
-    }
-
-    /// Whether the bytes `range` of the block are zeros.
-    fn is_zero(&self, range: &Range<u64>) -> bool {
-        let run = self.next_run(range.start / PAGE_SIZE);
-        run.is_none_or(|run| run.start * PAGE_SIZE >= range.end)
-    }
 }
 
 impl XzImage {
@@ -200,6 +162,24 @@ impl XzImage {
     /// Where the blocks are.
     pub fn layout(&self) -> &XzLayout {
         &self.layout
+    }
+
+    /// What was read here and there so far, for later builds from the same file
+    /// (see [`known_pages`](super::known_pages)). `None` if that is not more than
+    /// [`recall`](Self::recall) was given.
+    pub fn known_pages(&self) -> Option<Vec<u8>> {
+        let state = self.lock();
+        let news = state.known.count() > state.recalled;
+        news.then(|| state.known.to_bytes(&self.layout))
+    }
+
+    /// Takes what [`known_pages`](Self::known_pages) gave, unless it is damaged or of another file.
+    pub fn recall(&self, bytes: &[u8]) {
+        if let Some(known) = KnownPages::from_bytes(bytes, &self.layout) {
+            let mut state = self.lock();
+            state.recalled = known.count();
+            state.known = known;
+        }
     }
 
     /// How many different blocks have been decoded so far.
@@ -303,11 +283,7 @@ impl XzImage {
         let form = self.zero_form(place)?;
         let known = |form: &ZeroForm| self.lock().zero_forms.contains(form);
         if form.as_ref().is_some_and(known) {
-            let none = DataMap(Vec::new());
-            self.lock()
-                .maps
-                .entry(index)
-                .or_insert_with(|| Arc::new(none));
+            self.lock().known.add_map(index, DataMap::zeros());
             return Ok(self.hold(Vec::new()));
         }
         let mut data = self.buffers.take(place.uncompressed_size as usize);
@@ -322,7 +298,7 @@ impl XzImage {
         let zero = map.next_run(0).is_none();
         let mut state = self.lock();
         state.decoded.insert(index);
-        state.maps.entry(index).or_insert_with(|| Arc::new(map));
+        state.known.add_map(index, map);
         if !zero {
             return Ok(self.hold(data));
         }
@@ -409,9 +385,14 @@ impl XzImage {
 
     fn read_block(&self, index: usize, within: u64, buf: &mut [u8]) -> Result<()> {
         let range = within..within + buf.len() as u64;
-        if self.lock().read_known(index, &range, buf) {
+        // A block that is in memory is faster than its pages.
+        let state = self.lock();
+        if !matches!(state.slots.get(&index), Some(Slot::Ready { .. }))
+            && state.known.read(index, &range, buf)
+        {
             return Ok(());
         }
+        drop(state);
         let block = self.kept(index)?;
         let Some(data) = block.data() else {
             buf.fill(0);
@@ -419,15 +400,13 @@ impl XzImage {
         };
         let bytes = data.get(range.start as usize..range.end as usize);
         buf.copy_from_slice(bytes.ok_or_else(|| Error::failed("a block is too short"))?);
-        if buf.len() <= SMALL_READ {
-            self.lock().keep_pages(index, &range, data);
-        }
+        self.lock().known.keep(index, &range, data);
         Ok(())
     }
 
     /// The map of block `index`, if it is known or cheap to know.
     fn map(&self, index: usize) -> Result<Option<Arc<DataMap>>> {
-        let known = || self.lock().maps.get(&index).cloned();
+        let known = || self.lock().known.map(index);
         if let Some(map) = known() {
             return Ok(Some(map));
         }
@@ -441,55 +420,6 @@ impl XzImage {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(|e| e.into_inner())
-    }
-}
-
-impl State {
-    /// Fills `buf` with `range` of block `index`, if what was decoded before is enough to know it.
-    fn read_known(&self, index: usize, range: &Range<u64>, buf: &mut [u8]) -> bool {
-        let Some(map) = self.maps.get(&index) else {
-            return false;
-        };
-        if map.is_zero(range) {
-            buf.fill(0);
-            return true;
-        }
-        if buf.len() > SMALL_READ || matches!(self.slots.get(&index), Some(Slot::Ready { .. })) {
-            return false;
-        }
-        let mut at = range.start;
-        while at < range.end {
-            let page = at / PAGE_SIZE;
-            let stop = ((page + 1) * PAGE_SIZE).min(range.end);
-            let out = &mut buf[(at - range.start) as usize..(stop - range.start) as usize];
-            let within = (at % PAGE_SIZE) as usize;
-            match self.pages.get(&(index, page)) {
-                Some(bytes) => match bytes.get(within..within + out.len()) {
-                    Some(bytes) => out.copy_from_slice(bytes),
-                    None => return false,
-                },
-                None if !map.has_data(page) => out.fill(0),
-                None => return false,
-            }
-            at = stop;
-        }
-        true
-    }
-
-    /// Keeps the pages that `range` touches.
-    fn keep_pages(&mut self, index: usize, range: &Range<u64>, data: &[u8]) {
-        for page in range.start / PAGE_SIZE..range.end.div_ceil(PAGE_SIZE) {
-            // What is needed again will be here again soon.
-            if self.pages.len() >= KEPT_PAGES {
-                self.pages.clear();
-            }
-            let start = (page * PAGE_SIZE) as usize;
-            let stop = (start + PAGE_SIZE as usize).min(data.len());
-            if let Some(bytes) = data.get(start..stop) {
-                let keep = || bytes.to_vec().into_boxed_slice();
-                self.pages.entry((index, page)).or_insert_with(keep);
-            }
-        }
     }
 }
 
@@ -610,23 +540,6 @@ fn damaged(why: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn maps_know_runs_of_data() {
-        let page = PAGE_SIZE as usize;
-        let mut data = vec![0; 200 * page + 10];
-        data[70 * page] = 1;
-        data[71 * page + 5] = 1;
-        data[200 * page + 9] = 1;
-        let map = DataMap::of(&data);
-        assert_eq!(map.next_run(0), Some(70..72));
-        assert_eq!(map.next_run(71), Some(71..72));
-        assert_eq!(map.next_run(72), Some(200..201));
-        assert_eq!(map.next_run(201), None);
-        assert!(map.is_zero(&(0..70 * PAGE_SIZE)));
-        assert!(!map.is_zero(&(0..70 * PAGE_SIZE + 1)));
-        assert!(map.is_zero(&(72 * PAGE_SIZE..200 * PAGE_SIZE)));
-    }
 
     #[test]
     fn dictionaries_are_as_the_format_says() {

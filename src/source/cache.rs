@@ -7,6 +7,8 @@
 //!                           when a build reads a base more than once from end to end (see `build`)
 //!                           or can not read it in parts; may be removed at any time
 //! raw/<digest>.json         their lengths and digests, which stay true when they are gone
+//! blocks/<digest>           what builds have read of the base with this digest, so that later ones
+//!                           need not unpack it there again (see `disk::known_pages`)
 //! pages/<digest>.json       the index and checksum files as last seen; <digest> is that of the URL
 //! pins/<digest>.json        what was downloaded by its SHA-1; <digest> is that of the URL
 //! local/<digest>.json       digests of the user's own files, by path, size and times
@@ -26,8 +28,8 @@ use super::digest::{Checksum, Digest, human};
 use crate::error::{Error, Result, ResultExt};
 use crate::job::Job;
 
-const FOLDERS: [&str; 7] = [
-    "sha256", "partial", "raw", "pages", "pins", "local", "locks",
+const FOLDERS: [&str; 8] = [
+    "sha256", "partial", "raw", "blocks", "pages", "pins", "local", "locks",
 ];
 const LOCK_POLL: Duration = Duration::from_millis(100);
 
@@ -76,6 +78,11 @@ impl Cache {
     /// The folder of the decompressed images.
     pub fn raw_folder(&self) -> PathBuf {
         self.root.join("raw")
+    }
+
+    /// What builds have read of the packed base with this digest.
+    pub fn known_pages(&self, source: &Digest) -> PathBuf {
+        self.root.join("blocks").join(source.as_str())
     }
 
     /// The last seen content of `url`.
@@ -153,11 +160,16 @@ fn sync_folder(_folder: &Path) -> io::Result<()> {
 /// Writes a small JSON file atomically.
 pub(super) fn write_record<T: Serialize>(path: &Path, record: &T) -> Result<()> {
     let failed = || format!("can not write {}", path.display());
-    let text = serde_json::to_vec_pretty(record).context(failed)?;
+    write_whole(path, &serde_json::to_vec_pretty(record).context(failed)?)
+}
+
+/// Writes a small file atomically.
+pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    let failed = || format!("can not write {}", path.display());
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(folder).context(failed)?;
-    file.write_all(&text)
-        .map_err(|error| write_failed(error, path, text.len() as u64))?;
+    file.write_all(bytes)
+        .map_err(|error| write_failed(error, path, bytes.len() as u64))?;
     file.as_file().sync_all().context(failed)?;
     file.persist(path).context(failed)?;
     Ok(())

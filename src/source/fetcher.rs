@@ -255,6 +255,22 @@ impl Fetcher {
         self.cache.raw_folder()
     }
 
+    /// What earlier builds have read of a packed base, as [`remember`](Self::remember) got it.
+    pub fn recall(&self, base: &BaseImage) -> Option<Vec<u8>> {
+        fs::read(self.known_pages(base)?).ok()
+    }
+
+    /// Keeps what was read of a packed base for later builds.
+    pub fn remember(&self, base: &BaseImage, pages: &[u8]) -> Result<()> {
+        let path = self.known_pages(base);
+        path.map_or(Ok(()), |path| cache::write_whole(&path, pages))
+    }
+
+    fn known_pages(&self, base: &BaseImage) -> Option<PathBuf> {
+        let digest = Digest::given(&base.source_sha256, &base.description).ok()?;
+        Some(self.cache.known_pages(&digest))
+    }
+
     /// A payload file.
     pub fn payload(&self, request: &PayloadRequest) -> Result<Artifact> {
         match &request.location {
