@@ -14,33 +14,10 @@ use imgbuild::error::ErrorKind;
 use imgbuild::job::{Cancel, Job, Progress, Task};
 use proptest::prelude::*;
 
-const MIB: usize = 1 << 20;
+#[path = "support/sample_image.rs"]
+mod sample_image;
 
-fn noise(len: usize, seed: u32) -> Vec<u8> {
-    let mut x = seed.wrapping_mul(2_654_435_761) | 1;
-    let next = |_| {
-        x ^= x << 13;
-        x ^= x >> 17;
-        x ^= x << 5;
-        x as u8
-    };
-    (0..len).map(next).collect()
-}
-
-/// Zeros, noise and text, `len` bytes long.
-fn image(len: usize) -> Vec<u8> {
-    let mut image = vec![0; len];
-    for (i, at) in (0..len).step_by(MIB).enumerate() {
-        let room = (len - at).min(70_000);
-        match i % 4 {
-            0 => image[at..at + room].copy_from_slice(&noise(room, i as u32)),
-            1 => image[at..at + room].copy_from_slice(&b"Raspberry Pi OS ".repeat(5000)[..room]),
-            2 => image[at + room - 1] = 1,
-            _ => {}
-        }
-    }
-    image
-}
+use sample_image::{MIB, mixed_image as image, noise};
 
 fn disk_of(bytes: Vec<u8>) -> CowDisk {
     CowDisk::new(Arc::new(Memory::from(bytes)))

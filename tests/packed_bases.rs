@@ -106,6 +106,39 @@ fn a_node_from_a_packed_base_is_that_of_the_raw_base() {
 }
 
 #[test]
+fn what_a_build_read_of_its_base_serves_the_next() {
+    let bench = Workbench::new();
+    let image = bench.path("out/node.img.xz");
+    let build = || {
+        let ran = build(&bench, &packed(), &["-v"]);
+        (fs::read(&image).unwrap(), decoded(&ran.stderr).0)
+    };
+    let (first, read) = build();
+    assert!(read > 0);
+    let kept = files_below(&bench.path("cache/blocks"));
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    let (second, read) = build();
+    assert_eq!(read, 0);
+    assert!(second == first);
+
+    let pages = fs::read(&kept[0]).unwrap();
+    let mut damaged = pages.clone();
+    damaged[pages.len() / 2] ^= 1;
+    for broken in [&damaged[..], &pages[..pages.len() / 2], b""] {
+        fs::write(&kept[0], broken).unwrap();
+        let (again, read) = build();
+        assert!(read > 0);
+        assert!(again == first);
+        assert!(fs::read(&kept[0]).unwrap() == pages);
+    }
+    // A cache that can not be written to is told of, and is no reason to fail.
+    fs::remove_file(&kept[0]).unwrap();
+    fs::create_dir(&kept[0]).unwrap();
+    let (again, _) = build();
+    assert!(again == first);
+}
+
+#[test]
 fn the_digest_of_the_raw_image_is_told_when_asked_for() {
     let bench = Workbench::new();
     let ran = build(&bench, &packed(), &["--checksums", "all"]);

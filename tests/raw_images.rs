@@ -9,18 +9,10 @@ use imgbuild::disk::{CowDisk, PageMemory, RawFile, ReadAt, XzImage, XzImageOptio
 use imgbuild::emit::{Emitted, ImgOptions, can_clone, raw_digest, write_img_with};
 use imgbuild::job::Job;
 
-const MIB: usize = 1 << 20;
+#[path = "support/sample_image.rs"]
+mod sample_image;
 
-fn noise(len: usize, seed: u32) -> Vec<u8> {
-    let mut x = seed.wrapping_mul(2_654_435_761) | 1;
-    let next = |_| {
-        x ^= x << 13;
-        x ^= x >> 17;
-        x ^= x << 5;
-        x as u8
-    };
-    (0..len).map(next).collect()
-}
+use sample_image::{MIB, noise};
 
 /// 20 MiB and a bit, a third of it noise.
 fn image() -> Vec<u8> {

@@ -54,7 +54,7 @@ impl Catalog {
                 .into_iter()
                 .filter_map(move |(path, entry)| match entry {
                     Entry::Bytes(bytes) => Some((format!("{role}/{path}"), bytes)),
-                    Entry::Link(_) => None,
+                    Entry::File(_) | Entry::Link(_) => None,
                 })
         });
         files.collect()

@@ -1,9 +1,14 @@
 //! The files of an overlay folder, on disk or inside the program.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result, ResultExt};
+
+/// The file that describes a role.
+pub const MANIFEST: &str = "role.toml";
+/// How the name of a template ends.
+const TEMPLATE: &str = ".j2";
 
 /// Which partition a file belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,6 +43,8 @@ pub struct OverlayFile {
 #[derive(Debug, Clone)]
 pub enum FileKind {
     Bytes(Vec<u8>),
+    /// A file of the project, to be read for a node that has the role.
+    File(PathBuf),
     /// Template text.
     Template(String),
     /// A symbolic link and its target.
@@ -48,6 +55,8 @@ pub enum FileKind {
 #[derive(Debug, Clone)]
 pub enum Entry {
     Bytes(Vec<u8>),
+    /// A file that need not be understood to know the role.
+    File(PathBuf),
     Link(String),
 }
 
@@ -86,8 +95,13 @@ fn walk(folder: &Path, prefix: &str, entries: &mut BTreeMap<String, Entry>) -> R
         } else if kind.is_dir() {
             walk(&path, &relative, entries)?;
         } else if kind.is_file() {
-            let bytes = std::fs::read(&path).context(|| format!("reading {}", path.display()))?;
-            entries.insert(relative, Entry::Bytes(bytes));
+            let entry = match is_understood(&relative) {
+                true => Entry::Bytes(
+                    std::fs::read(&path).context(|| format!("reading {}", path.display()))?,
+                ),
+                false => Entry::File(path),
+            };
+            entries.insert(relative, entry);
         } else {
             return Err(Error::usage(format!(
                 "{}: overlays hold files, folders and links, nothing else",
@@ -98,11 +112,17 @@ fn walk(folder: &Path, prefix: &str, entries: &mut BTreeMap<String, Entry>) -> R
     Ok(())
 }
 
+/// Whether a role needs the content of the file at `path` in its folder, and not only the nodes that
+/// have it. A project's other files can be large and many.
+fn is_understood(path: &str) -> bool {
+    path == MANIFEST || path.ends_with(TEMPLATE)
+}
+
 /// Sorts the entries of a role folder into files of the two partitions.
 pub fn overlay_files(label: &str, entries: &BTreeMap<String, Entry>) -> Result<Vec<OverlayFile>> {
     entries
         .iter()
-        .filter(|(path, _)| path.as_str() != "role.toml")
+        .filter(|(path, _)| path.as_str() != MANIFEST)
         .map(|(path, entry)| overlay_file(label, path, entry))
         .collect()
 }
@@ -120,7 +140,8 @@ fn overlay_file(label: &str, path: &str, entry: &Entry) -> Result<OverlayFile> {
     };
     let (kind, name) = match entry {
         Entry::Link(target) => (link(&source, rest, part, target)?, rest),
-        Entry::Bytes(bytes) => match rest.strip_suffix(".j2") {
+        Entry::File(path) => (FileKind::File(path.clone()), rest),
+        Entry::Bytes(bytes) => match rest.strip_suffix(TEMPLATE) {
             None => (FileKind::Bytes(bytes.clone()), rest),
             Some(name) => {
                 let text = String::from_utf8(bytes.clone()).map_err(|_| {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::files::{Entry, OverlayFile, clean_path, overlay_files};
+use super::files::{Entry, MANIFEST, OverlayFile, clean_path, overlay_files};
 use crate::config::{Field, Item, Kind, Origin, Table, Value, full_match};
 use crate::error::{Error, Result};
 
@@ -165,7 +165,7 @@ impl Role {
     /// Reads a role from the entries of its folder.
     pub fn read(name: &str, label: &str, entries: &BTreeMap<String, Entry>) -> Result<Self> {
         let place = format!("{label}/role.toml");
-        let Some(Entry::Bytes(bytes)) = entries.get("role.toml") else {
+        let Some(Entry::Bytes(bytes)) = entries.get(MANIFEST) else {
             return Err(
                 Error::usage(format!("{place} is missing: a role is described there"))
                     .with_hint("docs/roles.md shows how to write one"),

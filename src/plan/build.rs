@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::identity::identity_edits;
 use super::{Action, Attr, Content, Edit, IdentityPath, PayloadLocation, PayloadRef, Plan, When};
 use crate::config::{Cluster, FirstBoot, Node};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, ResultExt};
 use crate::overlay::{
     Catalog, ClusterContext, FileKind, OverlayFile, Part, Payload, Renderer, Role, SecretMode,
     check_secrets, clean_path, node_context, parse_mode, parse_owner,
@@ -231,6 +231,11 @@ impl RolePlanner<'_> {
                 return Ok(Some(self.edit(file.part, &file.path, action)));
             }
             FileKind::Bytes(bytes) => (bytes.clone(), false),
+            FileKind::File(path) => {
+                let bytes =
+                    std::fs::read(path).context(|| format!("reading {}", path.display()))?;
+                (bytes, false)
+            }
             FileKind::Template(text) => {
                 let rendered = self.renderer.render(&file.source, text)?;
                 (rendered.text.into_bytes(), rendered.secret)

@@ -135,9 +135,9 @@ class Bench:
         makes = (out,) if out else ()
         return Contestant(id, name, command, self.env(cache), makes, prepare=lambda: self.once(command, cache), ours=True, **more)
 
-    def cold(self, cache: pathlib.Path) -> Callable[[], None]:
-        """What makes a cache cold: the base was never unpacked."""
-        return lambda: wipe(cache / "raw")
+    def cold(self, cache: pathlib.Path, first: bool = False) -> Callable[[], None]:
+        """What makes a cache cold: the base was never unpacked. `first`: nor was it ever built from."""
+        return lambda: wipe(cache / "raw", *[cache / "blocks"] * first)
 
     def warm_base(self, base: Base, cache: pathlib.Path, out: pathlib.Path) -> pathlib.Path:
         """Fills a cache with the raw image of a base. Returns what to give as --base: where imgbuild keeps no raw image of
