@@ -16,8 +16,8 @@ SECRETS = {
 }
 
 
-def gateway_image(lab: Lab, base: str = "trixie", more_roles: tuple[str, ...] = ()) -> pathlib.Path:
+def gateway_image(lab: Lab, base: str = "trixie", more_roles: tuple[str, ...] = (), options: tuple[str, ...] = ()) -> pathlib.Path:
     """The gateway. Pi-hole's installer and the tailnet's control server are the tests' own."""
     lab.overlay("pihole-stand-in")
-    return lab.image("gateway", base=base, roles=["tailscale-router", "pihole", "pihole-stand-in", *more_roles],
+    return lab.image("gateway", base=base, options=options, roles=["tailscale-router", "pihole", "pihole-stand-in", *more_roles],
                      **SECRETS, **prepare(lab), **{"pihole-stand-in__repositories": lab.setup["recorders"]})

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
 import subprocess
+from collections.abc import Iterator
 
 SECTOR = 512
 GIB = 1 << 30
@@ -13,15 +15,12 @@ MTOOLS = {**os.environ, "MTOOLS_SKIP_CHECK": "1", "MTOOLSRC": "/dev/null"}
 
 
 class Card:
-    """A card with an image on it. `size` bytes, the image's own size when not given."""
+    """A card with an image on it: its file, before a machine has had it."""
 
-    def __init__(self, path: pathlib.Path, image: pathlib.Path, size: int | None = None) -> None:
+    def __init__(self, path: pathlib.Path) -> None:
         self.path = path
         self.overlay: pathlib.Path | None = None
-        subprocess.run(["cp", "--sparse=always", "--reflink=auto", str(image), str(path)], check=True)
-        if size is not None:
-            os.truncate(path, size)
-        layout = subprocess.run(["sfdisk", "--json", str(image)], check=True, capture_output=True).stdout
+        layout = subprocess.run(["sfdisk", "--json", str(path)], check=True, capture_output=True).stdout
         self.table = json.loads(layout)["partitiontable"]
         self.boot, self.root = (p["start"] * SECTOR for p in self.table["partitions"][:2])
 
@@ -99,6 +98,37 @@ class Card:
         scratch.write_text(text)
         self.root_debugfs(f"rm {path}", write=True)
         self.root_debugfs(f"write {scratch} {path}", write=True)
+
+
+def new_card(path: pathlib.Path, image: pathlib.Path, size: int | None = None) -> Card:
+    """A card that was never used, with an image on it. `size` bytes, the image's own size when not given."""
+    subprocess.run(["cp", "--sparse=always", "--reflink=auto", str(image), str(path)], check=True)
+    card = Card(path)
+    if size is not None:
+        os.truncate(path, size)
+    return card
+
+
+def used_card(path: pathlib.Path, size: int) -> pathlib.Path:
+    """The file of a card of `size` bytes on which no bit is zero."""
+    with path.open("wb") as file:
+        for at in range(0, size, 1 << 20):
+            file.write(b"\xff" * min(1 << 20, size - at))
+    return path
+
+
+@contextlib.contextmanager
+def loop_device(path: pathlib.Path) -> Iterator[str]:
+    """A file as a block device, for programs that make a difference. OSError where that can not be had."""
+    done = subprocess.run(["losetup", "--find", "--show", str(path)], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise OSError(f"no loop device: {done.stderr.strip()}")
+    device = done.stdout.strip()
+    try:
+        yield device
+        os.sync()
+    finally:
+        subprocess.run(["losetup", "--detach", device], check=True)
 
 
 def blank_disk(path: pathlib.Path, gib: int = 9) -> pathlib.Path:

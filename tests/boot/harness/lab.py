@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from .card import GIB, Card
+from .card import GIB, Card, loop_device, new_card, used_card
 from .checks import Checks, GaveUp, explain
 from .machine import Machine
 from .network import Lan
@@ -107,15 +107,19 @@ class Lab:
             settings |= {"tailscale-router.archive": f"{self.setup['stand_ins']}/tailscale.tgz"}
         return settings
 
-    def image(self, profile: str, base: str = "trixie", roles: list[str] | None = None, **more: Any) -> pathlib.Path:
-        """Builds a profile's image and returns its path. `more`: settings, with __ for the dot."""
+    def profile_words(self, profile: str, base: str = "trixie", roles: list[str] | None = None, **more: Any) -> list[str]:
+        """imgbuild's words for a profile. `more`: settings, with __ for the dot."""
         settings = self.settings() | {key.replace("__", "."): value for key, value in more.items()}
         if roles:
             settings["roles"] = roles
+        return ["--profile", profile, "--base", self.setup["bases"][base],
+                *[w for key, value in settings.items() for w in ("--set", f"{key}={json.dumps(value)}")]]
+
+    def image(self, profile: str, base: str = "trixie", options: tuple[str, ...] = (), **more: Any) -> pathlib.Path:
+        """Builds a profile's image and returns its path. `more`: roles and settings as for `profile_words`."""
         out = self.workdir / "images" / f"{profile}-{base}"
-        words = [w for key, value in settings.items() for w in ("--set", f"{key}={json.dumps(value)}")]
-        done = self.imgbuild("--profile", profile, "--format", "img", "--base", self.setup["bases"][base], "--out", str(out), *words)
-        return pathlib.Path(done.stdout.splitlines()[0]) if done.stdout.startswith("/") else out / pathlib.Path(done.stdout.splitlines()[0]).name
+        done = self.imgbuild(*self.profile_words(profile, base, **more), "--format", "img", "--out", str(out), *options)
+        return out / pathlib.Path(done.stdout.splitlines()[0]).name
 
     def overlay(self, name: str) -> None:
         """Puts one of the tests' own roles into the project."""
@@ -127,15 +131,33 @@ class Lab:
 
     # ------------------------------------------------------------------ machines
 
-    def machine(self, name: str, image: pathlib.Path, address: str, card_gib: float | None = CARD_GIB, **more: Any) -> Machine:
-        """Flashes an image onto a new card and puts it into a new machine, which is known as `name` from now on."""
-        machine = Machine(name, self.card(name, image, card_gib), address, self.lan, self.workdir, len(self.nodes) + 1, self.key, **more)
+    def machine(self, name: str, image: pathlib.Path | Card, address: str, card_gib: float | None = CARD_GIB, **more: Any) -> Machine:
+        """Puts a card, or an image on a new card, into a new machine, which is known as `name` from now on."""
+        card = image if isinstance(image, Card) else self.card(name, image, card_gib)
+        machine = Machine(name, card, address, self.lan, self.workdir, len(self.nodes) + 1, self.key, **more)
         self.nodes[name] = machine
         return machine
 
     def card(self, name: str, image: pathlib.Path, gib: float | None = CARD_GIB) -> Card:
         """A new card with an image on it; as large as the image when `gib` is None."""
-        return Card(self.workdir / f"{name}.card", image, None if gib is None else int(gib * GIB))
+        return new_card(self.workdir / f"{name}.card", image, None if gib is None else int(gib * GIB))
+
+    def flashed_card(self, name: str, words: list[str], gib: float) -> Card:
+        """A used card to which `imgbuild flash` has written a node. `words`: see `profile_words`."""
+        path = used_card(self.workdir / f"{name}.card", int(gib * GIB))
+        self.imgbuild("flash", *words, "--to", str(path))
+        return Card(path)
+
+    def bmap_card(self, name: str, image: pathlib.Path, gib: float) -> Card:
+        """A used card to which bmaptool has copied an image by its block map. A new one where that can not be done."""
+        path = self.workdir / f"{name}.card"
+        try:
+            with loop_device(used_card(path, int(gib * GIB))) as device:
+                self.host(["bmaptool", "copy", str(image), device])
+        except OSError as error:
+            self.skip(f"{name}'s card is written by bmaptool", str(error))
+            return self.card(name, image, gib)
+        return Card(path)
 
     def node(self, name: str) -> Machine:
         """The machine that was booted from a profile."""
