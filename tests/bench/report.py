@@ -38,7 +38,8 @@ How it is measured:
   compare CPU times first. Before every run, what earlier ones have written is synced.
 - A line with one run took so long that more would not change what it says; `--full` runs all of them as often.
 - imgbuild has a cache of its own here (`target/bench/work`). *Cold* means: digests of base and payload are known from an
-  earlier run, as after a download, and the base was never unpacked (`raw/` is empty before every run).
+  earlier run, as after a download, and the base was never unpacked (`raw/` is empty before every run). Where the base's
+  metadata is, is known from that run, too (`blocks/`): lines that say *first build* do without.
 - What was made is checked, outside of the time: our `.img.xz` and the peer's decode to the same bytes as our `.img`.
 - “ours / this” is our median divided by that line's: below 1 we are cheaper.
 """
@@ -114,6 +115,12 @@ def marks_table(verdicts: list[Verdict]) -> Table:
         found = {v.base: v for v in verdicts if (v.work, v.mark) == (work, mark)}
         table.append([work, mark, *(cell(found[base]) for base in bases)])
     return table
+
+
+def floors(verdicts: list[Verdict]) -> list[str]:
+    """Of the marks that were missed, what sets the figure."""
+    lines = dict.fromkeys(f"- {v.work}: {v.floor}." for v in verdicts if v.floor)
+    return ["What sets the figures that miss a mark:\n", *lines, ""] if lines else []
 
 
 def cell(verdict: Verdict) -> str:
@@ -222,7 +229,7 @@ def page(results: dict[str, Any], groups: list[Group], verdicts: list[Verdict], 
     out = [HEAD.format(commands=commands, machine=machine_lines)]
     if len({g.imgbuild for g in groups}) > 1:
         out.append("**The comparisons were not all made with the same imgbuild.**\n")
-    out += ["## Marks\n", markdown(marks_table(verdicts), texts=2)]
+    out += ["## Marks\n", markdown(marks_table(verdicts), texts=2), *floors(verdicts)]
     case = None
     for group in groups:
         if group.case != case:
