@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use imgbuild::disk::xz_container::XzLayout;
-use imgbuild::disk::{CowDisk, Memory, RawFile, ReadAt};
+use imgbuild::disk::{CowDisk, Memory, RawFile, ReadAt, XzImage, XzImageOptions};
 use imgbuild::emit::{Emitted, XZ_ENCODER, XzOptions, XzSplice, write_xz};
 use imgbuild::error::ErrorKind;
 use imgbuild::job::Job;
@@ -191,6 +191,57 @@ fn new_data_is_stored_or_packed_anew() {
         let disk = bench.disk();
         disk.write_at(2 * MIB as u64, &data).unwrap();
         bench.judged(&disk, Some(&splice));
+    }
+}
+
+#[test]
+fn what_is_known_of_zeros_does_not_decide_the_bytes() {
+    // The second block of the base has little in it, and that goes.
+    let mut raw = image();
+    raw[2 * MIB..4 * MIB].fill(0);
+    raw[3 * MIB + 5] = 7;
+    // Holes that are too short to end a run, and some that do.
+    for at in [MIB, MIB + 300_000, 6 * MIB + 100_000] {
+        raw[at..at + 40_960].fill(0);
+    }
+    let bench = Bench::new(raw, SMALL_BLOCKS);
+    let changed = |disk: CowDisk| {
+        disk.write_at(3 * MIB as u64 + 5, &[0]).unwrap();
+        disk
+    };
+    let sparse = bench.dir.path().join("sparse.img");
+    let raw = bench.dir.path().join("raw");
+    std::fs::write(&raw, &bench.raw).unwrap();
+    let names = [raw.to_str().unwrap(), sparse.to_str().unwrap()];
+    ok("cp", &["--sparse=always", names[0], names[1]]);
+    let packed = || {
+        XzImage::open(&bench.base, XzImageOptions::default())
+            .unwrap()
+            .unwrap()
+    };
+    let known = packed();
+    let mut all = vec![0; bench.raw.len()];
+    known.read_at(0, &mut all).unwrap();
+    let bases: [Arc<dyn ReadAt>; 5] = [
+        Arc::new(Memory::from(bench.raw.clone())),
+        Arc::new(RawFile::open(&raw).unwrap()),
+        Arc::new(RawFile::open(&sparse).unwrap()),
+        Arc::new(packed()),
+        Arc::new(known),
+    ];
+    let splice = bench.splice();
+    for splice in [None, Some(&splice)] {
+        let images = bases.iter().map(|base| {
+            let path = bench
+                .write(&changed(CowDisk::new(base.clone())), splice, 2)
+                .0;
+            std::fs::read(path).unwrap()
+        });
+        let images: Vec<_> = images.collect();
+        for image in &images[1..] {
+            assert!(*image == images[0]);
+        }
+        bench.judged(&changed(bench.disk()), splice);
     }
 }
 

@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex};
 use sha2::{Digest, Sha256};
 
 use super::encode::{Encoded, Encoder, block};
+use crate::disk::ranges::{not_zero, whole_pages};
 use crate::disk::xz_container::{XzBlock, dictionary_size};
 use crate::disk::{CowDisk, PAGE_SIZE, ReadAt, is_zero};
 use crate::error::{Error, Result, ResultExt};
@@ -35,9 +36,9 @@ const MAX_GAP: usize = 64 << 10;
 const SEGMENT: usize = 512 << 10;
 /// From every segment, three samples of this size are looked at.
 const SAMPLE: usize = 64 << 10;
-/// Bits a byte, by the frequencies of the bytes alone, above which data counts as packed already.
-/// A sample of this size of real noise has 7.997.
-const INCOMPRESSIBLE: f64 = 7.97;
+/// One divided by the chance that two bytes of a sample are the same: above this, data counts as packed
+/// already. A sample of real noise has 255. (Not entropy: logarithms are not the same everywhere.)
+const NOISE: u64 = 247;
 /// Streams start at multiples of this, whatever the encoder's position bits.
 const ALIGNMENT: usize = 16;
 /// Dictionary of blocks that are not the base's: 8 MiB, as `xz -6` has.
@@ -158,14 +159,18 @@ pub(super) struct Recoder<'a> {
 
 impl Recoder<'_> {
     /// The block of the output that holds `range` of the disk; `base` is the base's block there.
-    /// Full blocks of the file hold `block_size` bytes.
+    /// Full blocks of the file hold `block_size` bytes. `None` when all of it is zero.
     pub fn recode(
         &self,
         base: Option<BaseBlock>,
         range: Range<u64>,
         block_size: u64,
-    ) -> Result<Encoded> {
-        let ranges = changed_ranges(self.disk, &range, base.is_some())?;
+    ) -> Result<Option<Encoded>> {
+        let ranges = match &base {
+            Some(_) => changed_ranges(self.disk, &range),
+            // Only what is zero counts, not what is known to be: that depends on where the base lies.
+            None => not_zero(self.disk, range.clone(), self.cancel)?,
+        };
         let on_zeros = base.is_none();
         let base = base.unwrap_or_else(|| BaseBlock::zeros(range.end - range.start));
         let mut changes = ranges
@@ -188,14 +193,17 @@ impl Recoder<'_> {
             )
             .with_hint("download the base image again"));
         }
+        if is_zero_patched(&new.text, &patches) {
+            return Ok(None);
+        }
         let check = patched_crc64(&new.text, &patches);
-        Ok(block(
+        Ok(Some(block(
             &new.lzma2,
             range.end - range.start,
             block_size,
             base.dictionary,
             check,
-        ))
+        )))
     }
 
     /// Reads the bytes of `changed`, a part of the block `range`, and decides how they are coded.
@@ -279,29 +287,14 @@ impl Change {
     }
 }
 
-/// The parts of `range` that differ from the base's block; without one, those that may not be zero.
-fn changed_ranges(disk: &CowDisk, range: &Range<u64>, has_base: bool) -> Result<Vec<Range<u64>>> {
-    let mut ranges: Vec<Range<u64>> = Vec::new();
-    let mut add = |from: u64, to: u64| {
-        let (from, to) = (from.max(range.start), to.min(range.end));
-        match ranges.last_mut() {
-            Some(last) if last.end >= from => last.end = last.end.max(to),
-            _ if from < to => ranges.push(from..to),
-            _ => {}
-        }
-    };
-    if has_base {
-        for page in disk.dirty_pages(range.clone()) {
-            add(page * PAGE_SIZE, (page + 1) * PAGE_SIZE);
-        }
-        return Ok(ranges);
-    }
-    let mut at = range.start;
-    while let Some(data) = disk.next_data(at)?.filter(|data| data.start < range.end) {
-        add(data.start, data.end);
-        at = data.end;
-    }
-    Ok(ranges)
+/// The parts of `range` that differ from the base's block.
+fn changed_ranges(disk: &CowDisk, range: &Range<u64>) -> Vec<Range<u64>> {
+    let pages = disk.dirty_pages(range.clone()).into_iter();
+    let changed = pages.map(|page| page * PAGE_SIZE..(page + 1) * PAGE_SIZE);
+    whole_pages(changed, range.end)
+        .into_iter()
+        .map(|changed| changed.start.max(range.start)..changed.end)
+        .collect()
 }
 
 /// Fills `buf` from the disk at `offset`.
@@ -374,22 +367,19 @@ fn is_packed(data: &[u8]) -> bool {
     let last = data.len().saturating_sub(SAMPLE);
     [0, last / 2, last].into_iter().all(|at| {
         let sample = data.get(at..).unwrap_or_default();
-        entropy(sample.get(..SAMPLE).unwrap_or(sample)) > INCOMPRESSIBLE
+        is_noise(sample.get(..SAMPLE).unwrap_or(sample))
     })
 }
 
-/// Bits a byte that an encoder needs that knows how often each byte comes, and nothing else.
-fn entropy(sample: &[u8]) -> f64 {
-    let mut counts = [0u32; 256];
+/// Whether every byte is about as frequent as every other.
+fn is_noise(sample: &[u8]) -> bool {
+    let mut counts = [0u64; 256];
     for &byte in sample {
         counts[usize::from(byte)] += 1;
     }
-    let total = sample.len() as f64;
-    let bits = |&count: &u32| match count {
-        0 => 0.0,
-        n => f64::from(n) / total * (total / f64::from(n)).log2(),
-    };
-    counts.iter().map(bits).sum()
+    let same: u64 = counts.iter().map(|count| count * count).sum();
+    let pairs = (sample.len() as u64).pow(2);
+    pairs > NOISE * same
 }
 
 fn crc64(bytes: &[u8]) -> u64 {
@@ -398,15 +388,24 @@ fn crc64(bytes: &[u8]) -> u64 {
     check.sum64()
 }
 
-/// CRC64 of `text` with `patches` on top; they go on where the text ends.
+/// The pieces of `text` with `patches` on top, in order; they go on where the text ends.
+fn patched<'a>(text: &'a [u8], patches: &'a [Patch<'_>]) -> impl Iterator<Item = &'a [u8]> {
+    let ends = patches.iter().map(|patch| patch.start + patch.bytes.len());
+    let starts = patches.iter().map(|patch| patch.start);
+    let kept = std::iter::once(0)
+        .chain(ends)
+        .zip(starts.chain([text.len()]))
+        .map(|(from, to)| text.get(from..to).unwrap_or_default());
+    let new = patches.iter().map(|patch| patch.bytes).chain([&[][..]]);
+    kept.zip(new).flat_map(|(kept, new)| [kept, new])
+}
+
+fn is_zero_patched(text: &[u8], patches: &[Patch<'_>]) -> bool {
+    patched(text, patches).all(is_zero)
+}
+
 fn patched_crc64(text: &[u8], patches: &[Patch<'_>]) -> u64 {
     let mut check = crc64fast::Digest::new();
-    let mut at = 0;
-    for patch in patches {
-        check.write(text.get(at..patch.start).unwrap_or_default());
-        check.write(patch.bytes);
-        at = patch.start + patch.bytes.len();
-    }
-    check.write(text.get(at..).unwrap_or_default());
+    patched(text, patches).for_each(|piece| check.write(piece));
     check.sum64()
 }

@@ -379,7 +379,7 @@ impl Work<'_> {
             };
             let context = || format!("changing the block of the image at byte {}", range.start);
             let block = recoder.recode(base, range.clone(), block_size);
-            return block.map(Some).context(context);
+            return block.context(context);
         }
         let mut data = vec![0; len as usize];
         read_disk(self.disk, range.start, &mut data, self.cancel)?;
