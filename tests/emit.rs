@@ -555,6 +555,18 @@ proptest! {
     }
 }
 
+/// A footer that tells of an index of four bytes, which are the checksum of nothing, has none.
+#[test]
+fn an_index_without_a_body_is_refused() {
+    let mut bytes = small_xz().to_vec();
+    let footer = bytes.len() - 12;
+    bytes[footer - 4..footer].fill(0);
+    bytes[footer + 4..footer + 8].fill(0);
+    put_right(&mut bytes);
+    let text = format!("{:?}", XzLayout::read(&Memory::from(bytes)).unwrap_err());
+    assert!(text.contains("checksum of its index"), "{text}");
+}
+
 /// Puts the checksums of index and footer right, so that what they protect is looked at.
 fn put_right(bytes: &mut [u8]) {
     let len = bytes.len();
