@@ -21,14 +21,10 @@
 //! | [`fat`] | editing FAT32 | disk |
 //! | [`ext4`] | editing and growing ext4 | disk |
 //! | [`patch`] | carries a plan out on a disk; which parts of a disk are in use | plan, disk, fat, ext4 |
-//! | [`emit`] | raw and xz images, checksums | disk |
-//! | [`error`], [`job`], [`clock`], `parallel` | what everything uses: errors with hints, progress, cancellation, the date, threads | |
-//! | [`flash`] | reasons not to write to a device, and writing to one | disk |
-//! | [`emit`] | raw, xz, zstd and gzip images, block maps, checksums | disk |
-//! | [`patch`] | carries a plan out on a disk | plan, disk, fat, ext4 |
 //! | [`lzma`] | LZMA2 streams, changed without compressing them again | nothing of ours |
-//! | [`emit`] | raw and xz images, checksums | disk, lzma |
-//! | [`error`], [`job`], [`clock`] | what everything uses: errors with hints, progress, cancellation, the date | |
+//! | [`emit`] | raw, xz, zstd and gzip images, block maps, checksums | disk, lzma |
+//! | [`flash`] | reasons not to write to a device, and writing to one | disk |
+//! | [`error`], [`job`], [`clock`], `parallel` | what everything uses: errors with hints, progress, cancellation, the date, threads | |
 
 #![forbid(unsafe_code)]
 

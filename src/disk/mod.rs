@@ -2,6 +2,7 @@
 //!
 //! Offsets and lengths are bytes unless a name says otherwise.
 
+mod aligned_buffer;
 mod cow_disk;
 mod known_pages;
 mod memory;
@@ -12,6 +13,7 @@ mod window;
 pub mod xz_container;
 mod xz_image;
 
+pub use aligned_buffer::AlignedBuffer;
 pub use cow_disk::{CowDisk, PAGE_SIZE, PageMemory, STRETCH};
 pub use memory::Memory;
 pub use raw_file::RawFile;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use super::base_copy::{clone_base, copy_base};
 use super::output::Output;
 use super::{BUFFER, Emitted, hex};
 use crate::disk::{Block, CowDisk, PAGE_SIZE, ReadAt, XzImage, is_zero};
@@ -17,8 +18,6 @@ use crate::parallel::in_order;
 
 /// Bases without blocks of their own are read in pieces of this many bytes.
 const PIECE: u64 = 4 << 20;
-/// The kernel copies so many bytes at a time, with a look at the cancel flag between.
-const COPY: u64 = 64 << 20;
 
 /// How raw images are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,29 +55,29 @@ pub fn write_img_with(
 ) -> Result<Emitted> {
     let size = disk.len();
     let output = Output::create(path)?;
-    let mut writer = Writer {
-        disk,
-        output: &output,
-        job,
-        task: job.progress.begin(label, Some(size)),
-    };
-    let there = writer.clone_base()? || (!options.digest && writer.copy_base()?);
+    let mut task = job.progress.begin(label, Some(size));
+    let base = disk.base().as_ref();
+    let cloned = clone_base(base, &output, job)?;
+    if !cloned {
+        output.check_space(data_len(disk)?, job)?;
+    }
+    // A digest takes a look at all of it anyway.
+    let there = cloned || (!options.digest && copy_base(base, &output, options.threads, job)?);
     let set_len = |len| output.file().set_len(len).map_err(|e| output.explain(e));
     if there {
         set_len(size)?;
-        writer.write_changes()?;
+        write_changes(disk, &output, job)?;
     } else {
         // A copy may have been given up half-way.
         set_len(0)?;
         set_len(size)?;
-        output.check_space(data_len(disk)?, job)?;
     }
     let target = (!there).then_some(&output);
     let mut sha256 = None;
     if options.digest || !there {
-        sha256 = pass(disk, target, options, job, writer.task.as_mut())?;
+        sha256 = pass(disk, target, options, job, task.as_mut())?;
     }
-    drop(writer.task);
+    drop(task);
     Ok(Emitted {
         path: output.commit()?,
         size,
@@ -98,26 +97,6 @@ pub fn raw_digest(disk: &CowDisk, threads: usize, job: &Job, label: &str) -> Res
     Ok(digest.unwrap_or_default())
 }
 
-/// Whether files of the folder `from` can be cloned into the folder `to`. Finds out by doing it.
-pub fn can_clone(from: &Path, to: &Path) -> bool {
-    let try_it = || -> std::io::Result<bool> {
-        let source = tempfile::tempfile_in(from)?;
-        source.write_all_at(&[1; PAGE_SIZE as usize], 0)?;
-        Ok(clone_file(&source, &tempfile::tempfile_in(to)?))
-    };
-    try_it().unwrap_or(false)
-}
-
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn clone_file(from: &File, to: &File) -> bool {
-    rustix::fs::ioctl_ficlone(to, from).is_ok()
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn clone_file(_from: &File, _to: &File) -> bool {
-    false
-}
-
 /// Bytes that may not be zero.
 fn data_len(disk: &CowDisk) -> Result<u64> {
     let (mut at, mut sum) = (0, 0);
@@ -128,92 +107,27 @@ fn data_len(disk: &CowDisk) -> Result<u64> {
     Ok(sum)
 }
 
-/// Gets the base in its place without a look at it.
-struct Writer<'a> {
-    disk: &'a CowDisk,
-    output: &'a Output,
-    job: &'a Job,
-    task: Box<dyn Task>,
-}
-
-impl Writer<'_> {
-    /// Shares the blocks of the base's file. `false` where that can not be done.
-    fn clone_base(&mut self) -> Result<bool> {
-        let base = self.disk.base();
-        let Some(file) = base.as_file() else {
-            return Ok(false);
+/// Writes what differs from the base.
+fn write_changes(disk: &CowDisk, output: &Output, job: &Job) -> Result<()> {
+    let pages = disk.settle()?;
+    let mut buffer = vec![0; BUFFER];
+    for run in pages.chunk_by(|a, b| a + 1 == *b) {
+        let (Some(first), Some(last)) = (run.first(), run.last()) else {
+            continue;
         };
-        self.job.cancel.check()?;
-        Ok(clone_file(file, self.output.file()))
-    }
-
-    /// Has the kernel copy the data of the base's file. `false` where it will not.
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    fn copy_base(&mut self) -> Result<bool> {
-        use rustix::io::Errno;
-        let base = self.disk.base();
-        let Some(file) = base.as_file() else {
-            return Ok(false);
-        };
-        self.output.check_space(data_len(self.disk)?, self.job)?;
-        let mut at = 0;
-        while let Some(data) = base.next_data(at)? {
-            let (mut from, mut to) = (data.start, data.start);
-            while from < data.end {
-                self.job.cancel.check()?;
-                let len = (data.end - from).min(COPY) as usize;
-                let copied = rustix::fs::copy_file_range(
-                    file,
-                    Some(&mut from),
-                    self.output.file(),
-                    Some(&mut to),
-                    len,
-                );
-                match copied {
-                    // Nothing at all where there is something: some file systems' way to refuse.
-                    Ok(0) => return Ok(false),
-                    Ok(_) => {}
-                    Err(Errno::NOSPC | Errno::DQUOT | Errno::FBIG | Errno::IO) => {
-                        let error = copied.err().map(std::io::Error::from);
-                        return Err(self.output.explain(error.unwrap_or_else(|| {
-                            std::io::Error::other("the kernel did not say why")
-                        })));
-                    }
-                    Err(_) => return Ok(false),
-                }
-            }
-            at = data.end;
+        let mut at = first * PAGE_SIZE;
+        let end = ((last + 1) * PAGE_SIZE).min(disk.len());
+        while at < end {
+            job.cancel.check()?;
+            let n = (end - at).min(BUFFER as u64) as usize;
+            read(disk, at, &mut buffer[..n])?;
+            let file = output.file();
+            file.write_all_at(&buffer[..n], at)
+                .map_err(|e| output.explain(e))?;
+            at += n as u64;
         }
-        Ok(true)
     }
-
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    fn copy_base(&mut self) -> Result<bool> {
-        Ok(false)
-    }
-
-    /// Writes what differs from the base.
-    fn write_changes(&mut self) -> Result<()> {
-        let pages = self.disk.settle()?;
-        let mut buffer = vec![0; BUFFER];
-        for run in pages.chunk_by(|a, b| a + 1 == *b) {
-            let (Some(first), Some(last)) = (run.first(), run.last()) else {
-                continue;
-            };
-            let mut at = first * PAGE_SIZE;
-            let end = ((last + 1) * PAGE_SIZE).min(self.disk.len());
-            while at < end {
-                self.job.cancel.check()?;
-                let n = (end - at).min(BUFFER as u64) as usize;
-                read(self.disk, at, &mut buffer[..n])?;
-                let file = self.output.file();
-                file.write_all_at(&buffer[..n], at)
-                    .map_err(|e| self.output.explain(e))?;
-                at += n as u64;
-            }
-        }
-        Ok(())
-    }
+    Ok(())
 }
 
 /// Goes over the whole disk: writes it to `target` if there is one, and hashes it if asked to.

@@ -4,6 +4,7 @@
 //! Everything is written to a hidden file in the folder of the output and renamed when it is
 //! complete and on disk, so that nothing incomplete is ever under a final name.
 
+mod base_copy;
 mod bmap;
 mod changes;
 mod checksums;
@@ -20,12 +21,13 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+pub use base_copy::can_clone;
 pub use bmap::write_bmap;
 pub use changes::ChangedBlocks;
 pub use checksums::write_checksums;
 pub use chunked::PackOptions;
 pub use gz::write_gz;
-pub use img::{ImgOptions, can_clone, raw_digest, write_img, write_img_with};
+pub use img::{ImgOptions, raw_digest, write_img, write_img_with};
 pub use output::prepare_folder;
 pub use xz::{XZ_ENCODER, XzOptions, XzSplice, write_xz};
 pub use zst::write_zst;

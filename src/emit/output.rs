@@ -58,6 +58,22 @@ impl Output {
         &self.file
     }
 
+    /// The file once more, for writes past the page cache. `None` where there are none.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    pub fn open_direct(&self) -> Option<File> {
+        use std::os::unix::fs::OpenOptionsExt;
+        File::options()
+            .write(true)
+            .custom_flags(rustix::fs::OFlags::DIRECT.bits() as i32)
+            .open(&self.part)
+            .ok()
+    }
+
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    pub fn open_direct(&self) -> Option<File> {
+        None
+    }
+
     /// Turns an error of writing into one that says what to do.
     pub fn explain(&self, error: io::Error) -> Error {
         explain(&self.path, error)

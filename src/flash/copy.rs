@@ -4,8 +4,7 @@ use std::ops::Range;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
 use super::Write;
-use super::medium::Buffer;
-use crate::disk::{PAGE_SIZE, ReadAt, SECTOR_SIZE, is_zero};
+use crate::disk::{AlignedBuffer, PAGE_SIZE, ReadAt, SECTOR_SIZE, is_zero};
 use crate::error::{Error, Result, ResultExt};
 use crate::job::Job;
 
@@ -84,7 +83,7 @@ pub(super) fn chunks(used: &[Range<u64>], within: Range<u64>) -> Vec<Range<u64>>
 
 /// A chunk on its way from the reader to the writer.
 struct Filled {
-    buffer: Buffer,
+    buffer: AlignedBuffer,
     written: Written,
     zero: bool,
 }
@@ -101,7 +100,7 @@ pub(super) fn copy(
     let (to_reader, free) = channel();
     for _ in 0..BUFFERS {
         // The receiver is here, so this does not fail.
-        let _ = to_reader.send(Buffer::new(CHUNK as usize));
+        let _ = to_reader.send(AlignedBuffer::new(CHUNK as usize));
     }
     let (to_scout, wanted) = sync_channel(1);
     std::thread::scope(|scope| {
@@ -115,7 +114,7 @@ pub(super) fn copy(
 fn read_all(
     disk: &dyn ReadAt,
     chunks: &[Range<u64>],
-    free: &Receiver<Buffer>,
+    free: &Receiver<AlignedBuffer>,
     to_writer: &SyncSender<Result<Filled>>,
     to_scout: &SyncSender<u64>,
     job: &Job,
@@ -147,7 +146,7 @@ fn look_ahead(disk: &dyn ReadAt, wanted: &Receiver<u64>) {
 fn write_all(
     chunks: &[Range<u64>],
     filled: Receiver<Result<Filled>>,
-    to_reader: Sender<Buffer>,
+    to_reader: Sender<AlignedBuffer>,
     write: &Write<'_>,
     advance: &mut dyn FnMut(u64),
     job: &Job,
@@ -172,7 +171,12 @@ fn write_all(
     Ok(all)
 }
 
-fn fill(disk: &dyn ReadAt, range: &Range<u64>, mut buffer: Buffer, job: &Job) -> Result<Filled> {
+fn fill(
+    disk: &dyn ReadAt,
+    range: &Range<u64>,
+    mut buffer: AlignedBuffer,
+    job: &Job,
+) -> Result<Filled> {
     let data = disk.next_data(range.start.min(disk.len()))?;
     let known_zero = data.is_none_or(|data| data.start >= range.end);
     let mut digests = Vec::with_capacity((CHUNK / BLOCK) as usize + 1);

@@ -5,7 +5,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 /// Something with bytes at offsets that can fail, and can forget or mix up what was written to it.
-/// Offsets and lengths are multiples of [`crate::disk::SECTOR_SIZE`], buffers are [`Buffer`]s.
+/// Offsets and lengths are multiples of [`crate::disk::SECTOR_SIZE`], buffers are
+/// [`AlignedBuffer`](crate::disk::AlignedBuffer)s.
 pub trait Medium: Sync {
     /// Length in bytes.
     fn len(&self) -> u64;
@@ -29,36 +30,6 @@ pub trait Medium: Sync {
 
     /// Fills `buf` from `offset`.
     fn read(&self, offset: u64, buf: &mut [u8]) -> io::Result<()>;
-}
-
-/// Alignment of buffers in memory: enough for direct writes to any device.
-const ALIGNMENT: usize = 4096;
-
-/// Bytes whose place in memory is a multiple of 4096, as direct writes want it.
-pub struct Buffer {
-    bytes: Box<[u8]>,
-    start: usize,
-    len: usize,
-}
-
-impl Buffer {
-    /// `len` zeros.
-    pub fn new(len: usize) -> Self {
-        let bytes = vec![0; len + ALIGNMENT].into_boxed_slice();
-        let start = match bytes.as_ptr().addr() % ALIGNMENT {
-            0 => 0,
-            over => ALIGNMENT - over,
-        };
-        Self { bytes, start, len }
-    }
-
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes[self.start..self.start + self.len]
-    }
-
-    pub fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes[self.start..self.start + self.len]
-    }
 }
 
 /// How an open target is written to.
@@ -157,21 +128,5 @@ mod os {
 
     pub fn forget(_: &File) -> io::Result<()> {
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn buffers_are_aligned() {
-        for len in [1, 4096, 100_000] {
-            let mut buffer = Buffer::new(len);
-            assert_eq!(buffer.bytes().as_ptr().addr() % ALIGNMENT, 0);
-            assert_eq!(buffer.bytes().len(), len);
-            buffer.bytes_mut().fill(7);
-            assert!(buffer.bytes().iter().all(|&b| b == 7));
-        }
     }
 }

@@ -18,11 +18,11 @@ mod verify;
 use std::io::{self, ErrorKind};
 use std::ops::Range;
 
-pub use medium::{Buffer, Medium};
+pub use medium::Medium;
 pub use system::{BlockDevice, DeviceNumber, OwnDisk, System, Use};
 pub use target::{Allowed, Target};
 
-use crate::disk::{ReadAt, SECTOR_SIZE};
+use crate::disk::{AlignedBuffer, ReadAt, SECTOR_SIZE};
 use crate::error::{Error, Result};
 use crate::job::Job;
 use copy::whole_sectors;
@@ -194,7 +194,7 @@ impl Write<'_> {
 
     /// Writes zeros, so that nothing of what was there counts any more.
     fn empty(&self, range: Range<u64>) -> Result<()> {
-        let zeros = Buffer::new((range.end - range.start) as usize);
+        let zeros = AlignedBuffer::new((range.end - range.start) as usize);
         self.bytes(range.start, zeros.bytes(), false)
     }
 
@@ -205,7 +205,7 @@ impl Write<'_> {
         let Some(header) = len.checked_sub(SECTOR_SIZE).filter(|&at| at >= image_end) else {
             return Ok(false);
         };
-        let mut sector = Buffer::new(SECTOR_SIZE as usize);
+        let mut sector = AlignedBuffer::new(SECTOR_SIZE as usize);
         self.read(header, sector.bytes_mut())?;
         if !sector.bytes().starts_with(GPT_SIGNATURE) {
             return Ok(false);

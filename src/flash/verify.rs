@@ -4,8 +4,7 @@ use std::ops::Range;
 
 use super::Write;
 use super::copy::{CHUNK, Written, blocks, digest, read_padded};
-use super::medium::Buffer;
-use crate::disk::{ReadAt, is_zero};
+use crate::disk::{AlignedBuffer, ReadAt, is_zero};
 use crate::error::{Error, Result};
 use crate::job::Job;
 
@@ -17,7 +16,7 @@ pub(super) fn verify(
     advance: &mut dyn FnMut(u64),
     job: &Job,
 ) -> Result<()> {
-    let mut buffer = Buffer::new(CHUNK as usize);
+    let mut buffer = AlignedBuffer::new(CHUNK as usize);
     for chunk in written {
         job.cancel.check()?;
         let len = chunk.range.end - chunk.range.start;
