@@ -56,26 +56,15 @@ pub fn write_img_with(
     let size = disk.len();
     let output = Output::create(path)?;
     let mut task = job.progress.begin(label, Some(size));
-    let base = disk.base().as_ref();
-    let cloned = clone_base(base, &output, job)?;
-    if !cloned {
-        output.check_space(data_len(disk)?, job)?;
-    }
-    // A digest takes a look at all of it anyway.
-    let there = cloned || (!options.digest && copy_base(base, &output, options.threads, job)?);
-    let set_len = |len| output.file().set_len(len).map_err(|e| output.explain(e));
-    if there {
-        set_len(size)?;
-        write_changes(disk, &output, job)?;
-    } else {
+    let (there, mut sha256) = place_and_hash(disk, &output, options, job, task.as_mut())?;
+    if !there {
         // A copy may have been given up half-way.
+        let set_len = |len| output.file().set_len(len).map_err(|e| output.explain(e));
         set_len(0)?;
         set_len(size)?;
-    }
-    let target = (!there).then_some(&output);
-    let mut sha256 = None;
-    if options.digest || !there {
-        sha256 = pass(disk, target, options, job, task.as_mut())?;
+        let digest = options.digest && sha256.is_none();
+        let options = ImgOptions { digest, ..options };
+        sha256 = pass(disk, Some(&output), options, job, task.as_mut())?.or(sha256);
     }
     drop(task);
     Ok(Emitted {
@@ -84,6 +73,46 @@ pub fn write_img_with(
         raw_sha256: sha256.clone(),
         sha256,
     })
+}
+
+/// Clones or copies a base that is a file and writes what differs from it, while the caller's thread
+/// takes the digest. `false` where that can not be done.
+fn place_and_hash(
+    disk: &CowDisk,
+    output: &Output,
+    options: ImgOptions,
+    job: &Job,
+    task: &mut dyn Task,
+) -> Result<(bool, Option<String>)> {
+    if disk.base().as_file().is_none() {
+        output.check_space(data_len(disk)?, job)?;
+        return Ok((false, None));
+    }
+    std::thread::scope(|scope| {
+        let placed = scope.spawn(|| place(disk, output, options.threads, job));
+        let digest = match options.digest {
+            true => pass(disk, None, options, job, task),
+            false => Ok(None),
+        };
+        let placed = placed
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        Ok((placed?, digest?))
+    })
+}
+
+fn place(disk: &CowDisk, output: &Output, threads: usize, job: &Job) -> Result<bool> {
+    let base = disk.base().as_ref();
+    if !clone_base(base, output, job)? {
+        output.check_space(data_len(disk)?, job)?;
+        if !copy_base(base, output, threads, job)? {
+            return Ok(false);
+        }
+    }
+    let file = output.file();
+    file.set_len(disk.len()).map_err(|e| output.explain(e))?;
+    write_changes(disk, output, job)?;
+    Ok(true)
 }
 
 /// SHA-256 of the raw image that `disk` is, lower-case hexadecimal.
