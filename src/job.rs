@@ -24,7 +24,7 @@ pub trait Task: Send {
 #[derive(Debug, Clone, Default)]
 pub struct Cancel {
     flag: Arc<AtomicBool>,
-    parent: Option<Arc<AtomicBool>>,
+    parent: Option<Box<Cancel>>,
 }
 
 impl Cancel {
@@ -38,16 +38,16 @@ impl Cancel {
     pub fn child(&self) -> Self {
         Self {
             flag: Arc::default(),
-            parent: Some(self.flag.clone()),
+            parent: Some(Box::new(self.clone())),
         }
     }
 
     /// Errors with kind `Interrupted` when stopping was asked for. Call it in every long loop.
     pub fn check(&self) -> Result<()> {
-        let is_set = |flag: &Arc<AtomicBool>| flag.load(Ordering::SeqCst);
-        match is_set(&self.flag) || self.parent.as_ref().is_some_and(is_set) {
-            true => Err(Error::interrupted()),
-            false => Ok(()),
+        match (self.flag.load(Ordering::SeqCst), &self.parent) {
+            (true, _) => Err(Error::interrupted()),
+            (false, Some(parent)) => parent.check(),
+            (false, None) => Ok(()),
         }
     }
 }
@@ -81,4 +81,20 @@ impl Progress for Silent {
 
 impl Task for Silent {
     fn advance(&mut self, _bytes: u64) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flag_stops_all_below_it_and_none_above() {
+        let root = Cancel::default();
+        let child = root.child();
+        let (first, second) = (child.child(), child.child());
+        first.cancel();
+        assert!(first.check().is_err() && second.check().is_ok() && root.check().is_ok());
+        root.cancel();
+        assert!(second.check().is_err() && child.check().is_err());
+    }
 }

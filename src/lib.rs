@@ -20,7 +20,7 @@
 //! | [`disk`] | bases, the copy-on-write disk, partition tables, the xz container | nothing of ours |
 //! | [`fat`] | editing FAT32 | disk |
 //! | [`ext4`] | editing and growing ext4 | disk |
-//! | [`patch`] | carries a plan out on a disk; which parts of a disk are in use | plan, disk, fat, ext4 |
+//! | [`patch`] | carries a plan out on a disk; which parts of a disk are in use | config, overlay, plan, source, disk, fat, ext4 |
 //! | [`lzma`] | LZMA2 streams, changed without compressing them again | nothing of ours |
 //! | [`emit`] | raw, xz, zstd and gzip images, block maps, checksums | disk, lzma |
 //! | [`flash`] | reasons not to write to a device, and writing to one | disk |

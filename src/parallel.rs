@@ -25,6 +25,9 @@ pub fn in_order<T: Send>(
         changed: Condvar::new(),
     };
     std::thread::scope(|scope| {
+        // Before the threads: a machine that has no more of them ends this here, and those that began
+        // must not wait.
+        let _stop = Stop(&queue);
         for _ in 0..threads.clamp(1, count.max(1)) {
             scope.spawn(|| {
                 let _guard = StopOnPanic(&queue);
@@ -35,7 +38,6 @@ pub fn in_order<T: Send>(
                 }
             });
         }
-        let _stop = Stop(&queue);
         for index in 0..count {
             cancel.check()?;
             take(index, queue.wait_for(index)?)?;

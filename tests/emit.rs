@@ -14,8 +14,12 @@ use imgbuild::error::ErrorKind;
 use imgbuild::job::{Cancel, Job, Progress, Task};
 use proptest::prelude::*;
 
+#[path = "support/fuzz_cases.rs"]
+mod fuzz_cases;
 #[path = "support/sample_image.rs"]
 mod sample_image;
+
+use fuzz_cases::cases;
 
 use sample_image::{MIB, mixed_image as image, noise};
 
@@ -530,7 +534,7 @@ fn small_xz() -> &'static [u8] {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(500))]
+    #![proptest_config(cases(500))]
 
     /// Whatever an .xz file says there is an answer, and no block reaches beyond the file.
     #[test]

@@ -12,6 +12,11 @@ use imgbuild::error::Result;
 use imgbuild::fat::Fat;
 use proptest::prelude::*;
 
+#[path = "support/fuzz_cases.rs"]
+mod fuzz_cases;
+
+use fuzz_cases::cases;
+
 const MIB: u64 = 1 << 20;
 /// 2026-04-13 12:34:57 UTC
 const TIME: i64 = 1_776_083_697;
@@ -507,7 +512,7 @@ fn damage_is_seen_and_named() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(150))]
+    #![proptest_config(cases(150))]
 
     /// Whatever a damaged partition says, there is an answer, and soon.
     #[test]

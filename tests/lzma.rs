@@ -6,6 +6,11 @@ use liblzma::stream::{Action, Filters, LzmaOptions, Status, Stream};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
+#[path = "support/fuzz_cases.rs"]
+mod fuzz_cases;
+
+use fuzz_cases::cases;
+
 const DICTIONARY: u32 = 1 << 20;
 
 /// `lc`, `lp`, `pb`.
@@ -258,7 +263,7 @@ fn bits() -> impl Strategy<Value = Bits> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(cases(64))]
 
     #[test]
     fn any_patch_comes_out(

@@ -181,6 +181,30 @@ fn without_checksums_the_image_is_the_same_and_no_old_digest_stays() {
 }
 
 #[test]
+fn an_image_that_was_replaced_has_its_new_digest_also_when_the_next_one_fails() {
+    let bench = Workbench::new();
+    let sums = bench.path("out/SHA256SUMS");
+    build(&bench, raw(), &["--format", "img"]);
+    let before = fs::read_to_string(&sums).unwrap();
+    // Nothing can be put in the place of a folder.
+    fs::create_dir(bench.path("out/node.img.xz")).unwrap();
+    let more = [
+        "--format",
+        "img",
+        "--format",
+        "img.xz",
+        "--set",
+        "locale.timezone=Europe/Berlin",
+    ];
+    let ran = bench.run(&bench.build_args(raw(), &more));
+    ran.assert_fails(1, &["node.img.xz is a folder"]);
+    let after = fs::read_to_string(&sums).unwrap();
+    assert_ne!(before, after);
+    let digest = hex(&fs::read(bench.path("out/node.img")).unwrap());
+    assert_eq!(after, format!("{digest}  node.img\n"));
+}
+
+#[test]
 fn several_raw_images_are_made_from_one_unpacking() {
     let bench = Workbench::new();
     let other = PROFILE

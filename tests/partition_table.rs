@@ -9,6 +9,11 @@ use imgbuild::disk::{CowDisk, Memory, PAGE_SIZE, RawFile, ReadAt};
 use imgbuild::error::Result;
 use proptest::prelude::*;
 
+#[path = "support/fuzz_cases.rs"]
+mod fuzz_cases;
+
+use fuzz_cases::cases;
+
 const MIB: u64 = 1 << 20;
 const LEN: u64 = 32 * MIB;
 
@@ -536,12 +541,6 @@ fn damaged_gpts_are_named() {
     }
 }
 
-/// How many cases a fuzzer takes: `PARTITION_FUZZ_CASES=1000000` looks longer than the usual run.
-fn cases() -> ProptestConfig {
-    let cases = std::env::var("PARTITION_FUZZ_CASES").map_or(400, |cases| cases.parse().unwrap());
-    ProptestConfig::with_cases(cases)
-}
-
 /// Makes the partitions of [`mbr_image`] those of a GPT with its entries in sector 2.
 fn put_gpt(image: &mut [u8]) {
     image[446 + 4] = 0xee;
@@ -597,7 +596,7 @@ fn grows_a_gpt() {
 }
 
 proptest! {
-    #![proptest_config(cases())]
+    #![proptest_config(cases(400))]
 
     /// Whatever the first sectors say, there is an answer.
     #[test]

@@ -1,6 +1,6 @@
 //! Raw images by every way they are made: decoded, copied, cloned.
 
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -137,6 +137,33 @@ fn a_raw_base_is_copied_with_its_holes() {
         let base = Arc::new(RawFile::open(&raw).unwrap()) as Arc<dyn ReadAt>;
         write_all(&base, memory.path());
     }
+}
+
+#[test]
+fn a_raw_base_that_changes_meanwhile_is_noticed_or_does_no_harm() {
+    let dir = tempfile::tempdir().unwrap();
+    let (raw, out) = (dir.path().join("base.img"), dir.path().join("out.img"));
+    sparse(&raw, &image());
+    let base = Arc::new(RawFile::open(&raw).unwrap()) as Arc<dyn ReadAt>;
+    let disk = edit(base, dir.path());
+    let file = std::fs::File::options().write(true).open(&raw).unwrap();
+    let write = || write_img_with(&disk, &out, ImgOptions::default(), &Job::silent(), "t");
+    // Longer: what was added is not in the image, where that has grown.
+    file.write_all_at(&noise(MIB, 5), 20 * MIB as u64 + 512)
+        .unwrap();
+    check(&write().unwrap(), true, &expected());
+    std::fs::remove_file(&out).unwrap();
+    for digest in [true, false] {
+        file.set_len(2 * MIB as u64).unwrap();
+        let options = ImgOptions { digest, threads: 2 };
+        let result = write_img_with(&disk, &out, options, &Job::silent(), "t");
+        let text = format!("{:?}", result.unwrap_err());
+        assert!(
+            text.contains("shorter") || text.contains("base.img"),
+            "{text}"
+        );
+    }
+    assert!(!out.exists());
 }
 
 /// An xfs, unmounted when dropped; `None` where one can not be mounted.

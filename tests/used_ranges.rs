@@ -2,6 +2,8 @@
 
 mod cli_support;
 mod ext4_support;
+#[path = "support/fuzz_cases.rs"]
+mod fuzz_cases;
 
 use std::fs::File;
 use std::ops::Range;
@@ -11,6 +13,7 @@ use std::sync::Arc;
 
 use cli_support::fixture;
 use ext4_support::{FLAVOURS, Image, START, flavour_named, tool};
+use fuzz_cases::cases;
 use imgbuild::disk::partition_table::{self, PartitionTable};
 use imgbuild::disk::ranges::{between, not_zero, whole_pages};
 use imgbuild::disk::{CowDisk, PAGE_SIZE, RawFile, ReadAt, Window};
@@ -224,7 +227,7 @@ fn damage() -> impl Strategy<Value = Vec<(u64, u8)>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(cases(64))]
 
     /// Whatever a damaged disk says, the answer is an error or lies within the disk.
     #[test]

@@ -192,11 +192,13 @@ pub fn build(
         .map(|(plan, base)| Work { plan, base })
         .collect();
     let (done, failed) = build_all(work, &payloads, options, job);
+    let images = done.iter().flat_map(|node| &node.images);
     // Also when a node failed: the images that were replaced must not stand beside their old digests.
-    let checksums = write_checksums(&options.out, &done)?;
-    if let Some(error) = failed {
+    let checksums = write_checksums(&options.out, images.chain(&failed.images));
+    if let Some(error) = failed.error {
         return Err(error);
     }
+    let checksums = checksums?;
     let mut distinct: Vec<&Arc<Base>> = Vec::new();
     for base in &bases {
         if !distinct.iter().any(|known| Arc::ptr_eq(known, base)) {
@@ -318,7 +320,7 @@ fn build_all(
     payloads: &Payloads,
     options: &BuildOptions,
     job: &Job,
-) -> (Vec<NodeImages>, Option<Error>) {
+) -> (Vec<NodeImages>, Failed) {
     let count = work.len();
     let threads = options.jobs.clamp(1, count.max(1));
     let options = &BuildOptions {
@@ -327,7 +329,7 @@ fn build_all(
     };
     let queue: Mutex<VecDeque<(usize, Work<'_>)>> =
         Mutex::new(work.into_iter().enumerate().collect());
-    let results: Mutex<Vec<(usize, Result<NodeImages>)>> = Mutex::new(Vec::with_capacity(count));
+    let results = Mutex::new(Vec::with_capacity(count));
     // A failure must stop the other nodes, but must not look like the user's Ctrl-C to the caller.
     let stop = job.cancel.child();
     let shares = Shares::new(options, count);
@@ -345,7 +347,8 @@ fn build_all(
         for _ in 0..shares.nodes {
             scope.spawn(|| {
                 while let Some((index, work)) = take(&queue) {
-                    let result = build_node(&work, &common).context(|| {
+                    let mut images = Vec::new();
+                    let result = build_node(&work, &common, &mut images).context(|| {
                         format!(
                             "building {} (profile {})",
                             work.plan.hostname, work.plan.profile
@@ -357,36 +360,47 @@ fn build_all(
                     results
                         .lock()
                         .unwrap_or_else(|e| e.into_inner())
-                        .push((index, result));
+                        .push((index, images, result));
                 }
             });
         }
     });
     let mut results = results.into_inner().unwrap_or_else(|e| e.into_inner());
-    results.sort_by_key(|(index, _)| *index);
-    in_order(results.into_iter().map(|(_, result)| result).collect())
+    results.sort_by_key(|(index, ..)| *index);
+    sorted_out(results)
 }
 
 fn take<'a>(queue: &Mutex<VecDeque<(usize, Work<'a>)>>) -> Option<(usize, Work<'a>)> {
     queue.lock().unwrap_or_else(|e| e.into_inner()).pop_front()
 }
 
-/// What was done, and of the errors the one that stopped the others rather than one of those it
-/// stopped.
-fn in_order(results: Vec<Result<NodeImages>>) -> (Vec<NodeImages>, Option<Error>) {
-    let mut done = Vec::new();
-    let mut first: Option<Error> = None;
-    for result in results {
-        match (result, &first) {
-            (Ok(node), _) => done.push(node),
-            (Err(error), None) => first = Some(error),
-            (Err(error), Some(known)) if known.kind() == ErrorKind::Interrupted => {
-                first = Some(error);
+/// Of the nodes that failed.
+#[derive(Default)]
+struct Failed {
+    /// The error that stopped the others, rather than one of those it stopped.
+    error: Option<Error>,
+    /// Images that were complete before it.
+    images: Vec<Emitted>,
+}
+
+/// What became of one node: its number, and the images that were complete when it failed.
+type Outcome = (usize, Vec<Emitted>, Result<NodeImages>);
+
+fn sorted_out(results: Vec<Outcome>) -> (Vec<NodeImages>, Failed) {
+    let (mut done, mut failed) = (Vec::new(), Failed::default());
+    for (_, images, result) in results {
+        match result {
+            Ok(node) => done.push(node),
+            Err(error) => {
+                failed.images.extend(images);
+                let is_cause = |known: &Error| known.kind() != ErrorKind::Interrupted;
+                if !failed.error.as_ref().is_some_and(is_cause) {
+                    failed.error = Some(error);
+                }
             }
-            (Err(_), Some(_)) => {}
         }
     }
-    (done, first)
+    (done, failed)
 }
 
 /// A node whose image is in memory and in its base, not in a file.
@@ -456,22 +470,26 @@ fn patch_disk(plan: &Plan, base: &Base, common: &Common<'_>) -> Result<(Arc<CowD
     Ok((disk, patched))
 }
 
-fn build_node(work: &Work<'_>, common: &Common<'_>) -> Result<NodeImages> {
+/// Makes the images of a node. When one fails, those that are complete are in `images`.
+fn build_node(
+    work: &Work<'_>,
+    common: &Common<'_>,
+    images: &mut Vec<Emitted>,
+) -> Result<NodeImages> {
     let plan = work.plan;
     let (disk, patched) = patch_disk(plan, work.base, common)?;
-    let mut images = Vec::new();
     for format in &common.options.formats {
         images.push(emit_one(*format, work, &disk, common)?);
     }
     if common.options.digests == Digests::Raw {
-        add_raw_digest(&mut images, &plan.hostname, &disk, common)?;
+        add_raw_digest(images, &plan.hostname, &disk, common)?;
     }
     if common.options.bmap {
         images.push(write_bmap(&plan.hostname, &disk, common)?);
     }
     Ok(NodeImages {
         hostname: plan.hostname.clone(),
-        images,
+        images: std::mem::take(images),
         patched,
         blocks: ChangedBlocks::of(&disk, work.base.splice.as_ref()),
     })
@@ -541,7 +559,10 @@ fn write_bmap(hostname: &str, disk: &Arc<CowDisk>, common: &Common<'_>) -> Resul
 
 /// Writes SHA256SUMS beside the images. Lines of images that were built earlier and are still there
 /// are kept. `None`: there is nothing to write in it.
-fn write_checksums(out: &Path, results: &[NodeImages]) -> Result<Option<PathBuf>> {
+fn write_checksums<'a>(
+    out: &Path,
+    images: impl Iterator<Item = &'a Emitted>,
+) -> Result<Option<PathBuf>> {
     let path = out.join(CHECKSUMS);
     let mut sums: BTreeMap<String, String> = BTreeMap::new();
     let before = std::fs::read_to_string(&path);
@@ -552,7 +573,11 @@ fn write_checksums(out: &Path, results: &[NodeImages]) -> Result<Option<PathBuf>
             sums.insert(name.to_owned(), digest.to_owned());
         }
     }
-    for image in results.iter().flat_map(|r| &r.images) {
+    let mut images = images.peekable();
+    if images.peek().is_none() {
+        return Ok(None);
+    }
+    for image in images {
         let name = image
             .path
             .file_name()
@@ -562,9 +587,6 @@ fn write_checksums(out: &Path, results: &[NodeImages]) -> Result<Option<PathBuf>
             Some(digest) => sums.insert(name, digest.clone()),
             None => sums.remove(&name),
         };
-    }
-    if results.is_empty() {
-        return Ok(None);
     }
     if sums.is_empty() {
         // Its lines would be those of images that were replaced.

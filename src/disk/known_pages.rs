@@ -48,6 +48,15 @@ impl DataMap {
         Self(Vec::new())
     }
 
+    /// Of a block of `len` bytes. `None` for words that tell of pages it has not.
+    fn from_words(words: Vec<u64>, len: u64) -> Option<Self> {
+        let pages = len.div_ceil(PAGE_SIZE);
+        let map = Self(words);
+        let last = map.0.len() as u64 * 64;
+        let fits = last < pages.next_multiple_of(64) + 64;
+        (fits && !(pages..last).any(|page| map.has_data(page))).then_some(map)
+    }
+
     fn has_data(&self, page: u64) -> bool {
         let word = self.0.get((page / 64) as usize);
         word.is_some_and(|word| word >> (page % 64) & 1 == 1)
@@ -181,7 +190,11 @@ impl KnownPages {
             let len = take_number(&mut rest)?.checked_mul(8)?;
             let words = take(&mut rest, len)?.chunks_exact(8);
             let map = words.map(|word| u64::from_le_bytes(word.try_into().unwrap_or_default()));
-            known.add_map(index, DataMap(map.collect()));
+            let block = layout.blocks.get(index)?.range();
+            known.add_map(
+                index,
+                DataMap::from_words(map.collect(), block.end - block.start)?,
+            );
         }
         for _ in 0..take_number(&mut rest)? {
             let (index, page) = (take_number(&mut rest)?, take_number(&mut rest)?);
@@ -214,12 +227,22 @@ fn take_number(rest: &mut &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::xz_container::{Check, XzBlock};
 
     const PAGE: usize = PAGE_SIZE as usize;
 
     fn layout() -> XzLayout {
+        let block = XzBlock {
+            offset: 0,
+            header_size: 12,
+            unpadded_size: 20,
+            uncompressed_offset: 0,
+            uncompressed_size: block().len() as u64,
+            dictionary: 0,
+            check: Check::None,
+        };
         XzLayout {
-            blocks: Vec::new(),
+            blocks: vec![block; 5],
             uncompressed_size: 1 << 20,
             file_size: 777,
             streams: 1,
@@ -295,5 +318,18 @@ mod tests {
             ..layout()
         };
         assert_eq!(KnownPages::from_bytes(&bytes, &other), None);
+        let fewer = XzLayout {
+            blocks: layout().blocks[..3].to_vec(),
+            ..layout()
+        };
+        assert_eq!(KnownPages::from_bytes(&bytes, &fewer), None);
+    }
+
+    #[test]
+    fn maps_of_pages_that_are_not_there_are_not_believed() {
+        let map = |words: &[u64], len| DataMap::from_words(words.to_vec(), len).is_some();
+        let len = 65 * PAGE_SIZE - 5;
+        assert!(map(&[], len) && map(&[u64::MAX, 1], len));
+        assert!(!map(&[0, 2], len) && !map(&[0, 0, 0], len) && !map(&[0; 9], len));
     }
 }

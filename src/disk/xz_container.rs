@@ -397,6 +397,10 @@ impl BlockHeader {
             true => body.get(at).copied().filter(|&bits| bits <= 40),
             false => None,
         };
+        let padding = body.get(at + 1..).unwrap_or_default();
+        if dictionary.is_some() && padding.iter().any(|&byte| byte != 0) {
+            return Err(damaged("the header of a block makes no sense"));
+        }
         Ok(Self {
             size,
             compressed,

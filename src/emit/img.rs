@@ -12,7 +12,7 @@ use super::base_copy::{clone_base, copy_base};
 use super::output::Output;
 use super::{BUFFER, Emitted, hex};
 use crate::disk::{Block, CowDisk, PAGE_SIZE, ReadAt, XzImage, is_zero};
-use crate::error::{Result, ResultExt};
+use crate::error::{ErrorKind, Result, ResultExt};
 use crate::job::{Job, Task};
 use crate::parallel::in_order;
 
@@ -88,17 +88,30 @@ fn place_and_hash(
         output.check_space(data_len(disk)?, job)?;
         return Ok((false, None));
     }
-    std::thread::scope(|scope| {
-        let placed = scope.spawn(|| place(disk, output, options.threads, job));
+    // Who fails stops the other.
+    let stop = job.cancel.child();
+    let job = Job {
+        progress: job.progress.clone(),
+        cancel: stop.clone(),
+    };
+    let (placed, digest) = std::thread::scope(|scope| {
+        let placed = scope
+            .spawn(|| place(disk, output, options.threads, &job).inspect_err(|_| stop.cancel()));
         let digest = match options.digest {
-            true => pass(disk, None, options, job, task),
+            true => pass(disk, None, options, &job, task).inspect_err(|_| stop.cancel()),
             false => Ok(None),
         };
-        let placed = placed
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        Ok((placed?, digest?))
-    })
+        let placed = placed.join();
+        (
+            placed.unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            digest,
+        )
+    });
+    match (placed, digest) {
+        (Ok(placed), Ok(digest)) => Ok((placed, digest)),
+        (Err(stopped), Err(error)) if stopped.kind() == ErrorKind::Interrupted => Err(error),
+        (Err(error), _) | (_, Err(error)) => Err(error),
+    }
 }
 
 fn place(disk: &CowDisk, output: &Output, threads: usize, job: &Job) -> Result<bool> {
@@ -109,8 +122,11 @@ fn place(disk: &CowDisk, output: &Output, threads: usize, job: &Job) -> Result<b
             return Ok(false);
         }
     }
-    let file = output.file();
-    file.set_len(disk.len()).map_err(|e| output.explain(e))?;
+    // A clone is as long as its file is now.
+    for len in [base.len(), disk.len()] {
+        let set = output.file().set_len(len);
+        set.map_err(|e| output.explain(e))?;
+    }
     write_changes(disk, output, job)?;
     Ok(true)
 }

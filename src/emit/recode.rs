@@ -27,8 +27,7 @@ use crate::job::Cancel;
 use crate::lzma::{Block, Coding, Patch, transcode, zeros};
 
 /// Bytes of new data in a row that get a stream of their own. Below that, the state reset that a
-/// stream costs (1 to 2 KiB) and liblzma's start are not worth it (measured: see
-/// `docs/xz-splicing.md`).
+/// stream costs (1 to 2 KiB) and liblzma's start are not worth it.
 const MIN_RUN: usize = 256 << 10;
 /// Zeros that end a run. Fewer are cheaper within it.
 const MAX_GAP: usize = 64 << 10;
