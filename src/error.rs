@@ -109,6 +109,15 @@ impl Error {
         Self::new(self.kind, message).with_source(self)
     }
 
+    /// Of two errors the one that stopped the other work, rather than the one of being stopped.
+    #[must_use]
+    pub fn or_cause(self, other: Self) -> Self {
+        match self.kind() {
+            ErrorKind::Interrupted => other,
+            _ => self,
+        }
+    }
+
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }

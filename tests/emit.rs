@@ -20,7 +20,6 @@ mod fuzz_cases;
 mod sample_image;
 
 use fuzz_cases::cases;
-
 use sample_image::{MIB, mixed_image as image, noise};
 
 fn disk_of(bytes: Vec<u8>) -> CowDisk {

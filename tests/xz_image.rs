@@ -18,7 +18,6 @@ mod fuzz_cases;
 mod sample_image;
 
 use fuzz_cases::cases;
-
 use sample_image::{MIB, mixed_image as image};
 
 fn run(program: &str, args: &[&str]) -> Vec<u8> {

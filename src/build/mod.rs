@@ -21,7 +21,7 @@ use crate::disk::{CowDisk, PageMemory, RawFile, ReadAt, XzImage, partition_table
 use crate::emit::{
     self, ChangedBlocks, Emitted, Format, ImgOptions, PackOptions, Packing, XzOptions, XzSplice,
 };
-use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::error::{Error, Result, ResultExt};
 use crate::job::Job;
 use crate::patch::{self, PatchOptions, Patched, Payloads};
 use crate::plan::Plan;
@@ -393,10 +393,10 @@ fn sorted_out(results: Vec<Outcome>) -> (Vec<NodeImages>, Failed) {
             Ok(node) => done.push(node),
             Err(error) => {
                 failed.images.extend(images);
-                let is_cause = |known: &Error| known.kind() != ErrorKind::Interrupted;
-                if !failed.error.as_ref().is_some_and(is_cause) {
-                    failed.error = Some(error);
-                }
+                failed.error = Some(match failed.error.take() {
+                    Some(known) => known.or_cause(error),
+                    None => error,
+                });
             }
         }
     }

@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::{ReadAt, check_bounds};
-use crate::error::{Error, Result, ResultExt};
+use crate::error::{Result, ResultExt};
 
 /// A raw (uncompressed) image file, read with `pread`. Holes stay known as zeros.
 #[derive(Debug)]
@@ -30,15 +30,14 @@ impl RawFile {
             len,
         })
     }
-}
 
-impl RawFile {
     /// What is missing at the end of a file must not be taken for zeros.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
     fn check_len(&self) -> Result<()> {
         let now = self.file.metadata().map(|metadata| metadata.len());
         match now.context(|| format!("looking at {}", self.path.display()))? >= self.len {
             true => Ok(()),
-            false => Err(Error::failed(format!(
+            false => Err(crate::error::Error::failed(format!(
                 "{} became shorter while it was used",
                 self.path.display()
             ))
@@ -69,9 +68,7 @@ impl ReadAt for RawFile {
         use rustix::fs::{SeekFrom, seek};
         let start = match seek(&self.file, SeekFrom::Data(offset)) {
             Ok(start) => start,
-            Err(rustix::io::Errno::NXIO) => {
-                return self.check_len().map(|()| None);
-            }
+            Err(rustix::io::Errno::NXIO) => return self.check_len().map(|()| None),
             Err(_) => return Ok((offset < self.len).then_some(offset..self.len)),
         };
         let end = seek(&self.file, SeekFrom::Hole(start)).unwrap_or(self.len);

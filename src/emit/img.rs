@@ -12,7 +12,7 @@ use super::base_copy::{clone_base, copy_base};
 use super::output::Output;
 use super::{BUFFER, Emitted, hex};
 use crate::disk::{Block, CowDisk, PAGE_SIZE, ReadAt, XzImage, is_zero};
-use crate::error::{ErrorKind, Result, ResultExt};
+use crate::error::{Result, ResultExt};
 use crate::job::{Job, Task};
 use crate::parallel::in_order;
 
@@ -109,8 +109,8 @@ fn place_and_hash(
     });
     match (placed, digest) {
         (Ok(placed), Ok(digest)) => Ok((placed, digest)),
-        (Err(stopped), Err(error)) if stopped.kind() == ErrorKind::Interrupted => Err(error),
-        (Err(error), _) | (_, Err(error)) => Err(error),
+        (Err(one), Err(other)) => Err(one.or_cause(other)),
+        (Err(error), Ok(_)) | (Ok(_), Err(error)) => Err(error),
     }
 }
 
