@@ -3,6 +3,8 @@
 use std::error::Error as StdError;
 use std::fmt;
 
+use crate::problem::Problem;
+
 /// Exit codes of the command line, as documented in the README.
 pub mod exit_code {
     /// Everything asked for was made.
@@ -49,6 +51,7 @@ pub struct Error {
     message: String,
     hint: Option<String>,
     source: Option<Box<dyn StdError + Send + Sync>>,
+    problems: Vec<Problem>,
 }
 
 /// `Result` with our [`Error`].
@@ -61,6 +64,7 @@ impl Error {
             message: message.into(),
             hint: None,
             source: None,
+            problems: Vec::new(),
         }
     }
 
@@ -96,6 +100,13 @@ impl Error {
         self
     }
 
+    /// Keeps the problems that the message lists, for whoever collects them.
+    #[must_use]
+    pub fn with_problems(mut self, problems: Vec<Problem>) -> Self {
+        self.problems = problems;
+        self
+    }
+
     /// Names the cause.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
@@ -128,6 +139,15 @@ impl Error {
             .filter_map(|e| e.downcast_ref::<Error>())
             .filter_map(|e| e.hint.as_deref())
             .last()
+    }
+
+    /// The problems that this error or one of its causes lists; empty for an error that is one itself.
+    pub fn problems(&self) -> &[Problem] {
+        self.chain()
+            .filter_map(|e| e.downcast_ref::<Error>())
+            .map(|e| e.problems.as_slice())
+            .find(|problems| !problems.is_empty())
+            .unwrap_or_default()
     }
 
     /// This error and its causes, outermost first.

@@ -24,7 +24,7 @@
 //! | [`lzma`] | LZMA2 streams, changed without compressing them again | nothing of ours |
 //! | [`emit`] | raw, xz, zstd and gzip images, block maps, checksums | disk, lzma |
 //! | [`flash`] | reasons not to write to a device, and writing to one | disk |
-//! | [`error`], [`job`], [`clock`], `parallel` | what everything uses: errors with hints, progress, cancellation, the date, threads | |
+//! | [`error`], [`problem`], [`job`], [`clock`], `parallel` | what everything uses: errors with hints, problems of the input, progress, cancellation, the date, threads | |
 
 #![forbid(unsafe_code)]
 
@@ -44,6 +44,7 @@ pub mod overlay;
 mod parallel;
 pub mod patch;
 pub mod plan;
+pub mod problem;
 pub mod project;
 pub mod secrets;
 pub mod source;

@@ -5,15 +5,15 @@ use std::net::Ipv4Addr;
 
 use super::net::{Cidr, IpRange};
 use super::node::{Cluster, Node};
-use super::schema::{Problem, report};
 use crate::error::Result;
+use crate::problem::{Problem, Problems};
 
 /// Pods of one node take a /24 of the pod network: k3s' default mask.
 const NODE_POD_PREFIX: u8 = 24;
 
 /// Checks the nodes against each other. All problems are reported at once.
 pub fn check_cluster(cluster: &Cluster) -> Result<()> {
-    let mut problems = Vec::new();
+    let mut problems = Problems::new();
     check_agreement(cluster, &mut problems);
     check_unique(cluster, "hostname", &mut problems, |n| n.hostname.clone());
     check_unique(cluster, "address", &mut problems, |n| n.address.to_string());
@@ -30,11 +30,11 @@ pub fn check_cluster(cluster: &Cluster) -> Result<()> {
     }
     check_k3s(cluster, &mut problems);
     check_share(cluster, &mut problems);
-    report(problems)
+    problems.report()
 }
 
 /// Every node must see the same network and cluster settings.
-fn check_agreement(cluster: &Cluster, problems: &mut Vec<Problem>) {
+fn check_agreement(cluster: &Cluster, problems: &mut Problems) {
     for node in &cluster.nodes {
         for (table, same) in [
             (
@@ -48,7 +48,7 @@ fn check_agreement(cluster: &Cluster, problems: &mut Vec<Problem>) {
                     "[{table}] of {} differs from that of {}; what nodes share belongs into the profile they extend",
                     node.hostname, cluster.nodes[0].hostname
                 );
-                problems.push(Problem::new(&node.origin(table), what));
+                problems.push(Problem::new(node.origin(table), what));
             }
         }
     }
@@ -64,7 +64,7 @@ fn shared_network(node: &Node) -> (Cidr, Ipv4Addr, &str, Option<IpRange>, Option
 fn check_unique(
     cluster: &Cluster,
     key: &str,
-    problems: &mut Vec<Problem>,
+    problems: &mut Problems,
     of: impl Fn(&Node) -> String,
 ) {
     let mut seen: BTreeMap<String, &Node> = BTreeMap::new();
@@ -76,13 +76,13 @@ fn check_unique(
                 other.profile,
                 other.origin(key)
             );
-            problems.push(Problem::new(&node.origin(key), what));
+            problems.push(Problem::new(node.origin(key), what));
         }
         seen.entry(value).or_insert(node);
     }
 }
 
-fn check_address(node: &Node, problems: &mut Vec<Problem>) {
+fn check_address(node: &Node, problems: &mut Problems) {
     let (address, network) = (node.address, &node.network);
     let cidr = network.cidr;
     let why = if !cidr.contains(address) {
@@ -101,16 +101,16 @@ fn check_address(node: &Node, problems: &mut Vec<Problem>) {
         return;
     };
     problems.push(Problem::new(
-        &node.origin("address"),
+        node.origin("address"),
         format!("`address` {address} of {} {why}", node.hostname),
     ));
 }
 
-fn check_dns(cluster: &Cluster, node: &Node, problems: &mut Vec<Problem>) {
+fn check_dns(cluster: &Cluster, node: &Node, problems: &mut Problems) {
     for (name, address) in cluster.dns(node) {
         if address.is_none() {
             let what = format!("`network.dns`: `{name}` is neither an IPv4 address nor a node");
-            problems.push(Problem::new(&node.origin("network.dns"), what));
+            problems.push(Problem::new(node.origin("network.dns"), what));
         }
     }
 }
@@ -118,40 +118,40 @@ fn check_dns(cluster: &Cluster, node: &Node, problems: &mut Vec<Problem>) {
 /// Steps of the fan that the firmware of a PoE HAT knows.
 const FAN_STEPS: usize = 4;
 
-fn check_fan(node: &Node, problems: &mut Vec<Problem>) {
+fn check_fan(node: &Node, problems: &mut Problems) {
     let steps = node.boot.poe_fan.len();
     if steps > FAN_STEPS {
         let what =
             format!("`boot.poe_fan` has {steps} temperatures; the fan has {FAN_STEPS} steps");
-        problems.push(Problem::new(&node.origin("boot.poe_fan"), what));
+        problems.push(Problem::new(node.origin("boot.poe_fan"), what));
     }
 }
 
-fn check_keys_exist(node: &Node, problems: &mut Vec<Problem>) {
+fn check_keys_exist(node: &Node, problems: &mut Problems) {
     let password = node.secrets.contains_key("password_hash");
     if node.user.ssh_keys.is_empty() && !(node.ssh.password_login && password) && node.ssh.enabled {
         let what = format!(
             "nobody could log in to {}: `user.ssh_keys` is empty and password login is off",
             node.hostname
         );
-        problems.push(Problem::new(&node.origin("user.ssh_keys"), what));
+        problems.push(Problem::new(node.origin("user.ssh_keys"), what));
     }
 }
 
-fn check_network(cluster: &Cluster, node: &Node, problems: &mut Vec<Problem>) {
+fn check_network(cluster: &Cluster, node: &Node, problems: &mut Problems) {
     let network = &cluster.network;
     if !network.cidr.contains(network.gateway) {
         let what = format!(
             "`network.gateway` {} is outside the network {}",
             network.gateway, network.cidr
         );
-        problems.push(Problem::new(&node.origin("network.gateway"), what));
+        problems.push(Problem::new(node.origin("network.gateway"), what));
     } else if is_edge(network.cidr, network.gateway) {
         let what = format!(
             "`network.gateway` {} is the first or last address of {}, which no host has",
             network.gateway, network.cidr
         );
-        problems.push(Problem::new(&node.origin("network.gateway"), what));
+        problems.push(Problem::new(node.origin("network.gateway"), what));
     }
     if let Some(dhcp) = network.dhcp {
         check_inside(network.cidr, dhcp, "network.dhcp", node, problems);
@@ -163,14 +163,14 @@ fn is_edge(cidr: Cidr, address: Ipv4Addr) -> bool {
     cidr.prefix() < 31 && (address == cidr.network() || address == cidr.broadcast())
 }
 
-fn check_inside(cidr: Cidr, range: IpRange, key: &str, node: &Node, problems: &mut Vec<Problem>) {
+fn check_inside(cidr: Cidr, range: IpRange, key: &str, node: &Node, problems: &mut Problems) {
     if !cidr.contains(range.first) || !cidr.contains(range.last) {
         let what = format!("`{key}` {range} is not inside the network {cidr}");
-        problems.push(Problem::new(&node.origin(key), what));
+        problems.push(Problem::new(node.origin(key), what));
     }
 }
 
-fn check_metallb(cluster: &Cluster, node: &Node, problems: &mut Vec<Problem>) {
+fn check_metallb(cluster: &Cluster, node: &Node, problems: &mut Problems) {
     let Some(pool) = cluster.network.metallb else {
         return;
     };
@@ -207,11 +207,11 @@ fn check_metallb(cluster: &Cluster, node: &Node, problems: &mut Vec<Problem>) {
     }
     if let Some(ingress) = cluster.settings.ingress.filter(|a| !pool.contains(*a)) {
         let what = format!("`cluster.ingress` {ingress} is outside the MetalLB pool {pool}");
-        problems.push(Problem::new(&node.origin("cluster.ingress"), what));
+        problems.push(Problem::new(node.origin("cluster.ingress"), what));
     }
 }
 
-fn check_cluster_networks(cluster: &Cluster, node: &Node, problems: &mut Vec<Problem>) {
+fn check_cluster_networks(cluster: &Cluster, node: &Node, problems: &mut Problems) {
     let settings = &cluster.settings;
     let lan = cluster.network.cidr;
     for (key, cidr) in [
@@ -220,7 +220,7 @@ fn check_cluster_networks(cluster: &Cluster, node: &Node, problems: &mut Vec<Pro
     ] {
         if cidr.overlaps(lan) {
             let what = format!("`{key}` {cidr} overlaps the LAN {lan}");
-            problems.push(Problem::new(&node.origin(key), what));
+            problems.push(Problem::new(node.origin(key), what));
         }
     }
     if settings.pod_cidr.overlaps(settings.service_cidr) {
@@ -228,7 +228,7 @@ fn check_cluster_networks(cluster: &Cluster, node: &Node, problems: &mut Vec<Pro
             "`cluster.pod_cidr` {} overlaps `cluster.service_cidr` {}",
             settings.pod_cidr, settings.service_cidr
         );
-        problems.push(Problem::new(&node.origin("cluster.pod_cidr"), what));
+        problems.push(Problem::new(node.origin("cluster.pod_cidr"), what));
     }
     let members = cluster.nodes.iter().filter(|n| is_k3s(n)).count() as u64;
     let room = 1_u64
@@ -242,7 +242,7 @@ fn check_cluster_networks(cluster: &Cluster, node: &Node, problems: &mut Vec<Pro
             "`cluster.pod_cidr` {} is too small: every node takes a /{NODE_POD_PREFIX} and there are {members} k3s nodes",
             settings.pod_cidr
         );
-        problems.push(Problem::new(&node.origin("cluster.pod_cidr"), what));
+        problems.push(Problem::new(node.origin("cluster.pod_cidr"), what));
     }
 }
 
@@ -250,7 +250,7 @@ fn is_k3s(node: &Node) -> bool {
     node.has_role("k3s-server") || node.has_role("k3s-agent")
 }
 
-fn check_k3s(cluster: &Cluster, problems: &mut Vec<Problem>) {
+fn check_k3s(cluster: &Cluster, problems: &mut Problems) {
     let with = |role: &'static str| cluster.nodes.iter().filter(move |n| n.has_role(role));
     let servers: Vec<&Node> = with("k3s-server").collect();
     if let Some(agent) = with("k3s-agent").next().filter(|_| servers.is_empty()) {
@@ -258,7 +258,7 @@ fn check_k3s(cluster: &Cluster, problems: &mut Vec<Problem>) {
             "{} is a k3s-agent, but no node is a k3s-server",
             agent.hostname
         );
-        problems.push(Problem::new(&agent.origin("roles"), what));
+        problems.push(Problem::new(agent.origin("roles"), what));
     }
     if let [_, second, ..] = servers[..] {
         let etcd = servers.iter().all(|n| datastore(n) == Some("etcd"));
@@ -267,7 +267,7 @@ fn check_k3s(cluster: &Cluster, problems: &mut Vec<Problem>) {
                 "{} k3s servers: there must be exactly one, or an odd number of them that all have `datastore = \"etcd\"`",
                 servers.len()
             );
-            problems.push(Problem::new(&second.origin("roles"), what));
+            problems.push(Problem::new(second.origin("roles"), what));
         }
     }
     check_one_token(cluster, problems);
@@ -277,7 +277,7 @@ fn datastore(node: &Node) -> Option<&str> {
     node.options.get("k3s-server")?.get("datastore")?.as_str()
 }
 
-fn check_one_token(cluster: &Cluster, problems: &mut Vec<Problem>) {
+fn check_one_token(cluster: &Cluster, problems: &mut Problems) {
     for secret in ["k3s_token", "k3s_agent_token"] {
         let mut members = cluster.nodes.iter().filter(|n| is_k3s(n));
         let Some(first) = members.next() else { return };
@@ -292,12 +292,12 @@ fn check_one_token(cluster: &Cluster, problems: &mut Vec<Problem>) {
                 "`{key}` of {} is not that of {}: a cluster has one token",
                 other.hostname, first.hostname
             );
-            problems.push(Problem::new(&other.origin(&key), what));
+            problems.push(Problem::new(other.origin(&key), what));
         }
     }
 }
 
-fn check_share(cluster: &Cluster, problems: &mut Vec<Problem>) {
+fn check_share(cluster: &Cluster, problems: &mut Problems) {
     let Some(name) = &cluster.settings.share_node else {
         return;
     };

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use rust_embed::RustEmbed;
 
-use super::schema::nearest;
 use super::value::{self, Item, Origin, Value};
 use crate::error::{Error, Result, ResultExt};
+use crate::problem::nearest;
 
 /// The default profiles: the seed cluster.
 #[derive(RustEmbed)]

@@ -15,5 +15,5 @@ pub use node::{
     BaseSettings, Boot, Cluster, ClusterSettings, DiskSettings, DiskTable, FirstBoot, Locale,
     Network, Node, OptionTable, Ssh, Sudo, Time, User,
 };
-pub use schema::{Field, Kind, Schema, Table, full_match, nearest};
+pub use schema::{Field, Kind, Schema, Table, full_match};
 pub use value::{Item, Origin, Value};

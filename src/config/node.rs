@@ -8,9 +8,10 @@ use serde::Serialize;
 
 use super::load::{RawProfile, table_of, text_of};
 use super::net::{Cidr, IpRange};
-use super::schema::{Problem, Schema, dotted, parse_size, report};
+use super::schema::{Schema, dotted, parse_size};
 use super::value::{Item, Origin, Value};
 use crate::error::{Error, Result};
+use crate::problem::{Problem, Problems};
 
 /// A role's options by name, as values ready for templates.
 pub type OptionTable = BTreeMap<String, serde_json::Value>;
@@ -229,13 +230,13 @@ impl Node {
         let values = &profile.values;
         let mut reader = Reader {
             profile,
-            missing: Vec::new(),
+            missing: Problems::new(),
         };
         let hostname = reader.required(values, "", "hostname");
         let address = reader.required(values, "", "address");
         let network = reader.network();
         let settings = reader.cluster();
-        report(reader.missing)?;
+        reader.missing.report()?;
         let required = "a required key passed its check without a value";
         Ok(Self {
             profile: profile.name.clone(),
@@ -263,7 +264,7 @@ impl Node {
 
 struct Reader<'a> {
     profile: &'a RawProfile,
-    missing: Vec<Problem>,
+    missing: Problems,
 }
 
 impl Reader<'_> {

@@ -1,7 +1,7 @@
 //! What keys a profile may have, of which kind, with which default: data, so that checking,
 //! defaults and documentation come from one place.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use regex_lite::Regex;
@@ -9,6 +9,7 @@ use regex_lite::Regex;
 use super::net::{Cidr, IpRange};
 use super::value::{Item, Origin, Value};
 use crate::error::{Error, Result};
+use crate::problem::{Problem, Problems, nearest};
 
 /// What a key's value must look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -397,15 +398,15 @@ impl Schema {
 
     /// Checks every key of a merged profile and fills in defaults. All problems are reported.
     pub fn apply(&self, profile: &mut BTreeMap<String, Item>) -> Result<()> {
-        let mut problems = Vec::new();
+        let mut problems = Problems::new();
         self.check_keys(profile, &mut problems);
         for table in self.tables.values() {
             self.apply_table(table, profile, &mut problems);
         }
-        report(problems)
+        problems.report()
     }
 
-    fn check_keys(&self, profile: &BTreeMap<String, Item>, problems: &mut Vec<Problem>) {
+    fn check_keys(&self, profile: &BTreeMap<String, Item>, problems: &mut Problems) {
         let top = self.tables.get("").map_or(&[][..], |t| &t.fields);
         let names: Vec<&str> = top
             .iter()
@@ -416,7 +417,7 @@ impl Schema {
             .collect();
         for (key, item) in profile {
             if !names.contains(&key.as_str()) {
-                problems.push(Problem::unknown(&item.origin, key, "", &names));
+                problems.push(unknown_key(&item.origin, key, "", &names));
             }
         }
         if let Some(item) = profile.get("secrets") {
@@ -424,7 +425,7 @@ impl Schema {
         }
     }
 
-    fn check_secrets(&self, item: &Item, problems: &mut Vec<Problem>) {
+    fn check_secrets(&self, item: &Item, problems: &mut Problems) {
         let Value::Table(table) = &item.value else {
             problems.push(Problem::new(&item.origin, "`secrets` must be a table"));
             return;
@@ -432,7 +433,7 @@ impl Schema {
         let names: Vec<&str> = self.secrets.keys().map(String::as_str).collect();
         for (key, item) in table {
             if !names.contains(&key.as_str()) {
-                problems.push(Problem::unknown(&item.origin, key, "secrets", &names));
+                problems.push(unknown_key(&item.origin, key, "secrets", &names));
             } else if item.value.as_text().is_none() {
                 let what = format!(
                     "`secrets.{key}` must be a string that says where the secret is, like `env:NAME`, `file:PATH` or `cmd:COMMAND`"
@@ -446,7 +447,7 @@ impl Schema {
         &self,
         table: &Table,
         profile: &mut BTreeMap<String, Item>,
-        problems: &mut Vec<Problem>,
+        problems: &mut Problems,
     ) {
         if table.name.is_empty() {
             apply_fields(table, profile, problems);
@@ -464,7 +465,7 @@ impl Schema {
         let names: Vec<&str> = table.fields.iter().map(|f| f.name.as_str()).collect();
         for (key, item) in values.iter() {
             if !names.contains(&key.as_str()) {
-                problems.push(Problem::unknown(&item.origin, key, &table.name, &names));
+                problems.push(unknown_key(&item.origin, key, &table.name, &names));
             }
         }
         apply_fields(table, values, problems);
@@ -496,7 +497,7 @@ fn default_origin() -> Origin {
     Origin::named("default")
 }
 
-fn apply_fields(table: &Table, values: &mut BTreeMap<String, Item>, problems: &mut Vec<Problem>) {
+fn apply_fields(table: &Table, values: &mut BTreeMap<String, Item>, problems: &mut Problems) {
     for field in &table.fields {
         match (values.get(&field.name), &field.default) {
             (Some(item), _) => field.check(&table.name, item, problems),
@@ -513,7 +514,7 @@ fn apply_fields(table: &Table, values: &mut BTreeMap<String, Item>, problems: &m
 }
 
 impl Field {
-    fn check(&self, table: &str, item: &Item, problems: &mut Vec<Problem>) {
+    fn check(&self, table: &str, item: &Item, problems: &mut Problems) {
         let key = dotted(table, &self.name);
         match self.kind.check(&item.value) {
             Ok(()) => {
@@ -524,7 +525,7 @@ impl Field {
         }
     }
 
-    fn check_choice(&self, key: &str, item: &Item, problems: &mut Vec<Problem>) {
+    fn check_choice(&self, key: &str, item: &Item, problems: &mut Problems) {
         let Some(text) = item.value.as_text() else {
             return;
         };
@@ -536,7 +537,7 @@ impl Field {
         problems.push(Problem::new(&item.origin, what));
     }
 
-    fn check_pattern(&self, key: &str, item: &Item, problems: &mut Vec<Problem>) {
+    fn check_pattern(&self, key: &str, item: &Item, problems: &mut Problems) {
         let Some(pattern) = &self.pattern else { return };
         let items = match &item.value {
             Value::List(items) => items.as_slice(),
@@ -694,65 +695,10 @@ fn check_user_name(name: &str) -> std::result::Result<(), String> {
     }
 }
 
-/// One thing that is wrong in a profile.
-#[derive(Debug)]
-pub struct Problem {
-    message: String,
-    hint: Option<String>,
-}
-
-impl Problem {
-    pub fn new(origin: &Origin, what: impl std::fmt::Display) -> Self {
-        Self {
-            message: format!("{origin}: {what}"),
-            hint: None,
-        }
-    }
-
-    fn unknown(origin: &Origin, key: &str, table: &str, names: &[&str]) -> Self {
-        let mut problem = Self::new(origin, format!("unknown key `{}`", dotted(table, key)));
-        problem.hint = nearest(key, names).map(|n| format!("did you mean `{}`?", dotted(table, n)));
-        problem
-    }
-}
-
-/// Ok without problems; otherwise one usage error that lists them all.
-pub fn report(mut problems: Vec<Problem>) -> Result<()> {
-    // Nodes that extend the same profile have its mistakes in common.
-    let mut seen = BTreeSet::new();
-    problems.retain(|p| seen.insert(p.message.clone()));
-    let hint = problems.iter().find_map(|p| p.hint.clone());
-    let error = match problems.len() {
-        0 => return Ok(()),
-        1 => Error::usage(problems.remove(0).message),
-        n => {
-            let lines: Vec<String> = problems
-                .into_iter()
-                .map(|p| match p.hint {
-                    Some(hint) => format!("  {} ({hint})", p.message),
-                    None => format!("  {}", p.message),
-                })
-                .collect();
-            return Err(Error::usage(format!(
-                "{n} problems in the profiles:\n{}",
-                lines.join("\n")
-            )));
-        }
-    };
-    Err(match hint {
-        Some(hint) => error.with_hint(hint),
-        None => error,
-    })
-}
-
-/// The name most like `word`, if any is like it at all.
-pub fn nearest<'a>(word: &str, names: &[&'a str]) -> Option<&'a str> {
-    names
-        .iter()
-        .map(|name| (strsim::jaro_winkler(word, name), *name))
-        .filter(|(likeness, _)| *likeness > 0.7)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, name)| name)
+/// The problem of a key that does not exist, with the nearest that does.
+fn unknown_key(origin: &Origin, key: &str, table: &str, names: &[&str]) -> Problem {
+    let hint = nearest(key, names).map(|n| format!("did you mean `{}`?", dotted(table, n)));
+    Problem::new(origin, format!("unknown key `{}`", dotted(table, key))).with_maybe_hint(hint)
 }
 
 /// `table.key`, or `key` at the top.

@@ -109,7 +109,7 @@ impl Catalog {
             "{place}: there is no role `{name}`; there are {}",
             names.join(", ")
         ));
-        match crate::config::nearest(name, &names) {
+        match crate::problem::nearest(name, &names) {
             Some(near) => error.with_hint(format!("did you mean `{near}`?")),
             None => error,
         }
