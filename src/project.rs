@@ -2,38 +2,50 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::config::{Cluster, Node, Overrides, ProfileSource, Profiles, check_cluster};
+use crate::config::{Cluster, Node, Overrides, ProfileSource, Profiles, RawProfile, check_cluster};
 use crate::error::{Error, Result, ResultExt};
-use crate::overlay::Catalog;
+use crate::overlay::{Catalog, ClusterContext};
 use crate::plan::{Plan, PlanOptions, plan_node};
+use crate::problem::Problems;
 
 /// All profiles and roles of a project, checked against each other.
 pub struct Project {
     folder: PathBuf,
     pub cluster: Cluster,
     pub catalog: Catalog,
-    /// Whether the profiles are the built-in ones.
-    pub built_in: bool,
+    context: ClusterContext,
+    /// What the user should know: that the profiles are the built-in ones, files that are not read.
+    pub notes: Vec<String>,
 }
 
 impl Project {
-    /// Loads and checks everything in `folder`. `selected` profiles take the overrides of keys that
+    /// Loads and checks a project: that of `folder`, or of the current folder where none is named, or
+    /// the built-in one where that has none. `selected` profiles take the overrides of keys that
     /// belong to one node; empty means all nodes.
-    pub fn open(folder: &Path, set: &[String], selected: &[String]) -> Result<Self> {
-        let catalog = Catalog::load(folder)?;
-        let profiles = Profiles::open(ProfileSource::find(folder))?;
+    pub fn open(folder: Option<&Path>, set: &[String], selected: &[String]) -> Result<Self> {
+        let mut problems = Problems::new();
+        let source = ProfileSource::find(folder)?;
+        let folder = folder.unwrap_or(Path::new("."));
+        let catalog = problems.keep(Catalog::load(folder))?;
+        let profiles = Profiles::open(source, &mut problems)?;
         for name in selected {
-            profiles.require(name)?;
+            problems.keep(profiles.require(name))?;
         }
-        let raw = profiles.load(&Overrides::parse(set)?, selected)?;
-        let cluster = Cluster::resolve(raw, &catalog.schema()?)?;
-        catalog.check(&cluster)?;
-        check_cluster(&cluster)?;
+        let overrides = problems.keep(Overrides::parse(set))?.unwrap_or_default();
+        let raw = profiles.load(&overrides, selected, &mut problems);
+        let cluster = match &catalog {
+            Some(catalog) => resolve(catalog, raw, &mut problems)?,
+            None => None,
+        };
+        // Nodes are compared when all of them are known.
+        let (catalog, cluster) = problems.settle(catalog.zip(cluster))?;
+        let context = compare(&catalog, &cluster)?;
         Ok(Self {
             folder: folder.to_owned(),
             cluster,
             catalog,
-            built_in: matches!(profiles.source(), ProfileSource::BuiltIn),
+            context,
+            notes: profiles.notes().to_vec(),
         })
     }
 
@@ -67,7 +79,29 @@ impl Project {
             project: self.folder.clone(),
             redact,
         };
-        plan_node(&self.cluster, &self.catalog, node, &options)
+        plan_node(&self.catalog, &self.context, node, &options)
             .context(|| format!("planning {} (profile {})", node.hostname, node.profile))
     }
+}
+
+fn resolve(
+    catalog: &Catalog,
+    raw: Vec<RawProfile>,
+    problems: &mut Problems,
+) -> Result<Option<Cluster>> {
+    match problems.keep(catalog.schema())? {
+        Some(schema) => Cluster::resolve(raw, &schema, problems),
+        None => Ok(None),
+    }
+}
+
+/// Checks the nodes against each other and against their roles.
+fn compare(catalog: &Catalog, cluster: &Cluster) -> Result<ClusterContext> {
+    let mut problems = Problems::new();
+    let context = problems.keep(ClusterContext::new(cluster, catalog))?;
+    if let Some(context) = &context {
+        problems.keep(catalog.check(cluster, context))?;
+    }
+    problems.keep(check_cluster(cluster))?;
+    problems.settle(context)
 }

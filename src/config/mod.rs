@@ -2,6 +2,7 @@
 //! then across nodes. Nothing here touches the network or an image.
 
 mod checks;
+mod folder;
 mod load;
 mod net;
 mod node;

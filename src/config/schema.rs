@@ -391,6 +391,12 @@ impl Schema {
         self.tables.values()
     }
 
+    /// The tables that are roles' options.
+    pub fn role_tables(&self) -> impl Iterator<Item = &Table> {
+        let is_core = |name: &str| CORE.iter().any(|(core, ..)| *core == name);
+        self.tables.values().filter(move |t| !is_core(&t.name))
+    }
+
     /// The secrets that profiles can define, and what they are for.
     pub fn secrets(&self) -> &BTreeMap<String, String> {
         &self.secrets

@@ -1,12 +1,13 @@
 //! TOML values that remember where they were written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
 use toml::de::{DeTable, DeValue};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::problem::{Problem, Problems};
 
 /// Where a value was written: a line of a file, or a `--set` of the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +32,15 @@ impl Origin {
             line: None,
         }
     }
+
+    /// Whether somebody wrote it: a default stands nowhere.
+    pub fn is_written(&self) -> bool {
+        self.line.is_some() || &*self.source != DEFAULT
+    }
 }
+
+/// What the origin of a default is called.
+const DEFAULT: &str = "default";
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -100,24 +109,36 @@ impl Value {
     }
 }
 
-/// Parses a TOML document; `name` is how messages call it.
+/// Parses a TOML document; `name` is how messages call it. All its syntax errors are reported.
 pub fn parse_document(text: &str, name: &Arc<str>) -> Result<BTreeMap<String, Item>> {
-    let table = DeTable::parse(text).map_err(|error| syntax_error(&error, text, name))?;
-    let lines = Lines { text, name };
+    // Windows' editors begin a file with it.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let lines = Lines::new(text, name);
+    let (table, errors) = DeTable::parse_recoverable(text);
+    let mut problems = Problems::new();
+    let mut told = BTreeSet::new();
+    for error in &errors {
+        let place = lines.origin(error.span().map_or(0, |span| span.start));
+        // Behind the first error of a line there is nothing to be sure of.
+        if told.insert(place.line) {
+            let what = format!("not valid TOML: {}", error.message());
+            problems.push(Problem::new(place, what));
+        }
+    }
+    problems.report()?;
     Ok(lines.table(table.get_ref()))
 }
 
 /// Parses what stands behind `--set key=`: a TOML value, or else a plain string.
 pub fn parse_override(text: &str, origin: &Origin) -> Value {
-    let name: Arc<str> = Arc::from("");
+    let text = text.trim();
     let document = format!("v = {text}\n");
-    let parsed = DeTable::parse(&document).ok().map(|table| {
-        let lines = Lines {
-            text: &document,
-            name: &name,
-        };
-        lines.table(table.get_ref())
-    });
+    let name: Arc<str> = Arc::from("");
+    let lines = Lines::new(&document, &name);
+    let parsed = DeTable::parse(&document).ok();
+    // A second key can only come from a line break in the text.
+    let parsed = parsed.filter(|table| table.get_ref().len() == 1);
+    let parsed = parsed.map(|table| lines.table(table.get_ref()));
     match parsed.and_then(|mut table| table.remove("v")) {
         Some(item) => relocate(item.value, origin),
         None => Value::Text(text.to_owned()),
@@ -136,29 +157,22 @@ fn relocate(value: Value, origin: &Origin) -> Value {
     }
 }
 
-fn syntax_error(error: &toml::de::Error, text: &str, name: &Arc<str>) -> Error {
-    let line = error.span().map_or(1, |span| line_of(text, span.start));
-    Error::usage(format!(
-        "{name}:{line}: not valid TOML: {}",
-        error.message()
-    ))
-}
-
-fn line_of(text: &str, offset: usize) -> usize {
-    text.as_bytes()
-        .iter()
-        .take(offset)
-        .filter(|&&b| b == b'\n')
-        .count()
-        + 1
-}
-
+/// A text whose offsets can be turned into lines.
 struct Lines<'a> {
-    text: &'a str,
     name: &'a Arc<str>,
+    /// Offsets of the line breaks, in order.
+    breaks: Vec<usize>,
 }
 
-impl Lines<'_> {
+impl<'a> Lines<'a> {
+    fn new(text: &str, name: &'a Arc<str>) -> Self {
+        let breaks = text.bytes().enumerate().filter(|(_, b)| *b == b'\n');
+        Self {
+            name,
+            breaks: breaks.map(|(offset, _)| offset).collect(),
+        }
+    }
+
     fn table(&self, table: &DeTable<'_>) -> BTreeMap<String, Item> {
         table
             .iter()
@@ -194,52 +208,47 @@ impl Lines<'_> {
     }
 
     fn origin(&self, offset: usize) -> Origin {
-        Origin::file(self.name.clone(), line_of(self.text, offset))
+        let line = self.breaks.partition_point(|b| *b < offset) + 1;
+        Origin::file(self.name.clone(), line)
     }
 }
 
 /// Lays `over` on `under`: tables are merged key by key, everything else is replaced.
 pub fn merge(under: &mut BTreeMap<String, Item>, over: BTreeMap<String, Item>) {
     for (key, item) in over {
-        match (under.get_mut(&key), item) {
+        let Item { value, origin } = item;
+        match (under.get_mut(&key), value) {
             (
                 Some(Item {
                     value: Value::Table(below),
-                    ..
+                    origin: place,
                 }),
-                Item {
-                    value: Value::Table(above),
-                    ..
-                },
-            ) => merge(below, above),
-            (_, item) => {
-                under.insert(key, item);
+                Value::Table(above),
+            ) => {
+                merge(below, above);
+                *place = origin;
+            }
+            (_, value) => {
+                under.insert(key, Item { value, origin });
             }
         }
     }
 }
 
-/// Sets `path` (`table.key`, dots between) in `tree`, making tables on the way.
-pub fn set(tree: &mut BTreeMap<String, Item>, path: &[&str], item: Item) {
-    let [first, rest @ ..] = path else { return };
-    if rest.is_empty() {
-        tree.insert((*first).to_owned(), item);
-        return;
-    }
-    let entry = tree.entry((*first).to_owned()).or_insert_with(|| Item {
-        value: Value::Table(BTreeMap::new()),
-        origin: item.origin.clone(),
-    });
-    // What is no table becomes one: the schema then says that it can not be.
-    if entry.value.as_table().is_none() {
-        *entry = Item {
-            value: Value::Table(BTreeMap::new()),
-            origin: item.origin.clone(),
+/// A tree that has nothing but `item` at `path`.
+pub fn at_path(path: &[&str], item: Item) -> BTreeMap<String, Item> {
+    let Some((last, tables)) = path.split_last() else {
+        return BTreeMap::new();
+    };
+    let origin = item.origin.clone();
+    let leaf = BTreeMap::from([((*last).to_owned(), item)]);
+    tables.iter().rev().fold(leaf, |inner, table| {
+        let item = Item {
+            value: Value::Table(inner),
+            origin: origin.clone(),
         };
-    }
-    if let Value::Table(table) = &mut entry.value {
-        set(table, rest, item);
-    }
+        BTreeMap::from([((*table).to_owned(), item)])
+    })
 }
 
 #[cfg(test)]
@@ -255,6 +264,39 @@ mod tests {
         };
         assert_eq!(t["b"].origin.to_string(), "p.toml:4");
         assert_eq!(t["b"].value.texts(), ["x", "y"]);
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_text() {
+        let doc = parse_document("\u{feff}a = 1\r\nb = 2\r\n", &"p.toml".into()).unwrap();
+        assert_eq!(doc["a"].origin.to_string(), "p.toml:1");
+        assert_eq!(doc["b"].origin.to_string(), "p.toml:2");
+    }
+
+    #[test]
+    fn all_broken_lines_are_told() {
+        let text = "a = b c\nok = 1\nok = 2\n[t\nd = \"x\"\n";
+        let error = parse_document(text, &"p.toml".into()).unwrap_err();
+        eprintln!("{error}");
+        for line in ["p.toml:1: ", "p.toml:3: ", "p.toml:4: "] {
+            assert!(error.to_string().contains(line), "{error}");
+        }
+    }
+
+    #[test]
+    fn deep_nesting_is_an_error_and_no_overflow() {
+        let deep =
+            |open: &str, close: &str| format!("a = {}{}", open.repeat(9999), close.repeat(9999));
+        for text in [
+            deep("[", "]"),
+            deep("{a=", "}"),
+            format!("{}a = 1", "a.".repeat(9999)),
+            format!("[{}a]", "a.".repeat(9999)),
+        ] {
+            assert!(parse_document(&text, &"p.toml".into()).is_err());
+            let origin = Origin::named("--set");
+            assert!(parse_override(&text, &origin).as_text().is_some());
+        }
     }
 
     #[test]
@@ -277,6 +319,7 @@ mod tests {
             panic!()
         };
         assert_eq!(t["a"].origin.to_string(), "u:2");
+        assert_eq!(under["t"].origin.to_string(), "o:1");
         assert!(matches!(&t["b"].value, Value::List(l) if l.len() == 2));
     }
 
@@ -286,6 +329,8 @@ mod tests {
         assert!(matches!(parse_override("true", &origin), Value::Bool(true)));
         assert!(matches!(parse_override("v1.2+k3s", &origin), Value::Text(t) if t == "v1.2+k3s"));
         assert_eq!(parse_override("[\"a\"]", &origin).texts(), ["a"]);
+        assert!(matches!(parse_override(" 10.0.0.1 ", &origin), Value::Text(t) if t == "10.0.0.1"));
+        assert!(matches!(parse_override("1\nw = 2", &origin), Value::Text(t) if t == "1\nw = 2"));
         assert!(matches!(parse_override("", &origin), Value::Text(t) if t.is_empty()));
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rust_embed::RustEmbed;
 
-use super::context::{ClusterContext, node_context};
+use super::context::{ClusterContext, NodeContext};
 use super::files::{Entry, read_folder};
 use super::role::Role;
 use super::template::{Renderer, SecretMode};
@@ -145,15 +145,14 @@ impl Catalog {
     }
 
     /// Checks the roles of every node: known, without conflicts, with their required options.
-    pub fn check(&self, cluster: &Cluster) -> Result<()> {
+    pub fn check(&self, cluster: &Cluster, shared: &ClusterContext) -> Result<()> {
         for node in &cluster.nodes {
             check_conflicts(node, &self.roles_of(node)?)?;
         }
-        let shared = ClusterContext::new(cluster, self)?;
         for node in &cluster.nodes {
-            let roles = self.roles_of(node)?;
-            for role in &roles {
-                let context = node_context(cluster, &shared, node, &roles, role, &[]);
+            let context = NodeContext::new(shared, node, &[]);
+            for role in self.roles_of(node)? {
+                let context = context.of_role(role);
                 let renderer = Renderer::new(role, node, context, SecretMode::Redact);
                 check_required_options(node, role, &renderer)?;
             }
