@@ -107,10 +107,10 @@ fn check_address(node: &Node, problems: &mut Problems) {
 }
 
 fn check_dns(cluster: &Cluster, node: &Node, problems: &mut Problems) {
-    for (name, address) in cluster.dns(node) {
+    for (index, (name, address)) in cluster.dns(node).into_iter().enumerate() {
         if address.is_none() {
             let what = format!("`network.dns`: `{name}` is neither an IPv4 address nor a node");
-            problems.push(Problem::new(node.origin("network.dns"), what));
+            problems.push(Problem::new(node.entry_origin("network.dns", index), what));
         }
     }
 }

@@ -154,8 +154,7 @@ fn read(folder: &Path) -> Result<Vec<OsString>> {
             .map(|entry| entry.map(|e| e.file_name()))
             .collect()
     };
-    read()
-        .map_err(|error| Error::usage(format!("reading the folder {}: {error}", folder.display())))
+    read().map_err(|error| Error::usage(format!("reading the folder {}: {error}", shown(folder))))
 }
 
 fn judge(
@@ -165,7 +164,7 @@ fn judge(
     listing: &mut Listing,
     problems: &mut Problems,
 ) {
-    let wrong = |what: &str, hint: String| Problem::new(path.display(), what).with_hint(hint);
+    let wrong = |what: &str, hint: String| Problem::new(shown(path), what).with_hint(hint);
     let there = |name: &str| present.contains(&OsString::from(name));
     match by_name(name) {
         Named::Profile(stem) => match check_name(stem).and_then(|()| check_file(path)) {
@@ -199,12 +198,12 @@ fn other(path: &Path, listing: &mut Listing, problems: &mut Problems) {
         if inside.iter().any(|n| n.to_string_lossy().ends_with(SUFFIX)) {
             listing.notes.push(format!(
                 "{}: the profiles in this folder are not read",
-                path.display()
+                shown(path)
             ));
         }
     } else if is_profile(path) {
         let what = format!("looks like a profile, but its name does not end in `{SUFFIX}`");
-        problems.push(Problem::new(path.display(), what).with_hint("rename it, or move it away"));
+        problems.push(Problem::new(shown(path), what).with_hint("rename it, or move it away"));
     } else {
         listing.notes.push(not_read(path));
     }
@@ -213,7 +212,7 @@ fn other(path: &Path, listing: &mut Listing, problems: &mut Problems) {
 fn not_read(path: &Path) -> String {
     format!(
         "{}: not read, because the name of a profile ends in `{SUFFIX}`{}",
-        path.display(),
+        shown(path),
         if is_hidden(path) {
             " and does not begin with a dot"
         } else {
@@ -235,21 +234,24 @@ struct Wrong {
 
 impl Wrong {
     fn at(self, path: &Path) -> Problem {
-        Problem::new(path.display(), self.what).with_hint(self.hint)
+        Problem::new(shown(path), self.what).with_hint(self.hint)
     }
 }
 
 /// A profile's name is a word: it is written after `--profile` and `extends`, and in lists of nodes.
 fn check_name(stem: &str) -> std::result::Result<(), Wrong> {
-    let odd = stem.contains(|c: char| c.is_whitespace() || c.is_control());
-    if !odd && !stem.starts_with('-') {
+    let why = if stem.contains(char::is_whitespace) {
+        "has a blank in it"
+    } else if stem.contains(char::is_control) {
+        "has a control character in it"
+    } else if stem.starts_with('-') {
+        "begins with `-`, like an option of the command line"
+    } else {
         return Ok(());
-    }
+    };
     Err(Wrong {
-        what: format!(
-            "{stem:?} cannot be the name of a profile: it has a blank in it, or begins with `-`"
-        ),
-        hint: "rename it, or remove it if it is a copy",
+        what: format!("{stem:?} cannot be the name of a profile: it {why}"),
+        hint: "rename the file, or remove it if it is a copy",
     })
 }
 
@@ -300,6 +302,24 @@ fn has_profile_keys(values: &BTreeMap<String, Item>) -> bool {
     is_text("hostname") || is_text("extends")
 }
 
+/// `path` as messages have it.
+pub fn shown(path: &Path) -> std::path::Display<'_> {
+    match path.strip_prefix(".") {
+        Ok(rest) if rest != Path::new("") => rest.display(),
+        _ => path.display(),
+    }
+}
+
+/// `path` as one word of a shell.
+pub fn pasted(path: &Path) -> String {
+    let text = shown(path).to_string();
+    let plain = |c: char| c.is_alphanumeric() || "/._-+@".contains(c);
+    match text.chars().all(plain) {
+        true => text,
+        false => format!("'{}'", text.replace('\'', "'\\''")),
+    }
+}
+
 /// Where the profiles of a project lie; `None` without a trace of any.
 pub fn find(project: &Path) -> Result<Option<PathBuf>> {
     let folder = project.join("profiles");
@@ -319,15 +339,15 @@ pub fn find(project: &Path) -> Result<Option<PathBuf>> {
         if is_misnamed_folder(&path) {
             return Err(Error::usage(format!(
                 "{}: the folder with profiles must be called `profiles`",
-                path.display()
+                shown(&path)
             ))
-            .with_hint(format!("mv '{}' '{}'", path.display(), folder.display())));
+            .with_hint(format!("mv {} {}", pasted(&path), pasted(&folder))));
         }
         let is_toml = path.extension().is_some_and(|e| e == "toml");
         if is_toml && is_profile(&path) {
             return Err(Error::usage(format!(
                 "{}: a profile outside of a folder called `profiles`",
-                path.display()
+                shown(&path)
             ))
             .with_hint("name the folder above `profiles` with -C, or move the profile into it"));
         }
@@ -345,4 +365,149 @@ fn is_misnamed_folder(path: &Path) -> bool {
             let ends = |n: &OsString| n.to_string_lossy().to_lowercase().ends_with(SUFFIX);
             inside.iter().any(ends)
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_say_what_a_file_is() {
+        let copy = |of: &str| Named::CopyOf(of.to_owned());
+        let almost = |right: &str| Named::Misspelt(right.to_owned());
+        for (name, expected) in [
+            ("worker-1.toml", Named::Profile("worker-1")),
+            ("my node.toml", Named::Profile("my node")),
+            ("a.b.toml", Named::Profile("a.b")),
+            (".toml", Named::Nameless),
+            (".TOML", Named::Nameless),
+            ("Worker-1.TOML", almost("Worker-1.toml")),
+            ("x.Toml", almost("x.toml")),
+            ("x.toml ", almost("x.toml")),
+            ("x.toml.", almost("x.toml")),
+            ("x.toml.txt", almost("x.toml")),
+            ("x.TOML.TXT", almost("x.toml")),
+            ("._x.toml", Named::Nothing),
+            (".#x.toml", Named::Nothing),
+            (".x.toml.swp", Named::Nothing),
+            (".gitignore", Named::Nothing),
+            (".DS_Store", Named::Nothing),
+            ("README", Named::Nothing),
+            ("notes.md", Named::Nothing),
+            (".x.toml", copy("x.toml")),
+            ("x.toml~", copy("x.toml")),
+            ("#x.toml#", copy("x.toml")),
+            ("x.toml.bak", copy("x.toml")),
+            ("x.bak", copy("x.toml")),
+            ("x.toml.disabled", copy("x.toml")),
+            ("x.yaml", Named::Other),
+            ("x", Named::Other),
+            ("toml", Named::Other),
+        ] {
+            assert_eq!(by_name(name), expected, "{name}");
+        }
+    }
+
+    /// Lists a folder that `make` has filled: the names, the notes, the problems.
+    fn listed(make: impl Fn(&Path)) -> (Vec<String>, Vec<String>, String) {
+        let dir = tempfile::tempdir().unwrap();
+        make(dir.path());
+        let mut problems = Problems::new();
+        let found = list(dir.path(), &mut problems).unwrap();
+        let problems = problems.report().err().map(|e| e.to_string());
+        (found.names, found.notes, problems.unwrap_or_default())
+    }
+
+    fn write(folder: &Path, names: &[&str]) {
+        for name in names {
+            fs::write(folder.join(name), "hostname = \"x\"\n").unwrap();
+        }
+    }
+
+    #[test]
+    fn copies_of_what_is_there_are_skipped_and_others_are_told() {
+        let (names, notes, problems) = listed(|folder| {
+            write(
+                folder,
+                &["x.toml", "x.toml~", ".x.toml", "#x.toml#", "x.toml.orig"],
+            );
+            write(folder, &["._x.toml", ".y.toml", "y.toml.bak", "README.md"]);
+            fs::write(folder.join("z.yaml"), "hostname: z\n").unwrap();
+            fs::create_dir(folder.join("old")).unwrap();
+            write(&folder.join("old"), &["w.toml"]);
+        });
+        assert_eq!((names, problems), (vec!["x".to_owned()], String::new()));
+        let told: Vec<&str> = notes.iter().filter_map(|n| n.split(": ").next()).collect();
+        for (note, end) in told.iter().zip([".y.toml", "old", "y.toml.bak", "z.yaml"]) {
+            assert!(note.ends_with(end), "{note} is not about {end}");
+        }
+        assert_eq!(told.len(), 4, "{notes:?}");
+    }
+
+    #[test]
+    fn files_that_are_meant_as_profiles_are_problems() {
+        let (names, _, problems) = listed(|folder| {
+            write(
+                folder,
+                &["x.toml", "x.TOML", "y.Toml", "w.tml", "a b.toml", "-a.toml"],
+            );
+            fs::create_dir(folder.join("d.toml")).unwrap();
+        });
+        assert_eq!(names, ["x"]);
+        for said in [
+            "6 problems",
+            "x.TOML: not read",
+            "rename it to `y.toml`",
+            "w.tml: looks like a profile",
+            "has a blank",
+            "begins with `-`",
+            "d.toml: is a folder",
+        ] {
+            assert!(problems.contains(said), "no “{said}” in {problems}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_file_is_not_opened() {
+        use std::ffi::OsStr;
+        use std::os::unix::ffi::OsStrExt;
+
+        let (names, _, problems) = listed(|folder| {
+            let link = std::os::unix::fs::symlink::<&str, PathBuf>;
+            link("nowhere", folder.join("s.toml")).unwrap();
+            link("c.toml", folder.join("c.toml")).unwrap();
+            write(folder, &["x.toml"]);
+            link("x.toml", folder.join("y.toml")).unwrap();
+            std::os::unix::net::UnixListener::bind(folder.join("f.toml")).unwrap();
+            fs::write(folder.join(OsStr::from_bytes(b"\xff.toml")), "").unwrap();
+        });
+        assert_eq!(names, ["x", "y"]);
+        for said in [
+            "4 problems",
+            "s.toml: is a link to",
+            "c.toml: cannot be read",
+            "f.toml: is a device",
+            "UTF-8",
+        ] {
+            assert!(problems.contains(said), "no “{said}” in {problems}");
+        }
+    }
+
+    #[test]
+    fn a_project_has_a_folder_called_profiles() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(find(dir.path()).unwrap(), None);
+        fs::create_dir(dir.path().join("Profile")).unwrap();
+        // Nothing in it: some other profile.
+        assert_eq!(find(dir.path()).unwrap(), None);
+        write(&dir.path().join("Profile"), &["x.toml"]);
+        let error = find(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("must be called `profiles`"), "{error}");
+        let error = find(&dir.path().join("Profile")).unwrap_err().to_string();
+        assert!(error.contains("x.toml: a profile outside"), "{error}");
+        fs::write(dir.path().join("profiles"), "").unwrap();
+        let error = find(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("is not a folder"), "{error}");
+    }
 }

@@ -112,9 +112,10 @@ impl ProfileSource {
     pub fn find(project: Option<&Path>) -> Result<Self> {
         let folder = project.unwrap_or(Path::new("."));
         if !folder.is_dir() {
-            let what = match folder.exists() {
-                true => format!("{} is not a folder", folder.display()),
-                false => format!("there is no folder {}", folder.display()),
+            let what = if folder.exists() {
+                format!("`{}` is not a folder", folder.display())
+            } else {
+                format!("there is no folder `{}`", folder.display())
             };
             return Err(Error::usage(what).with_hint("-C wants the folder that holds `profiles`"));
         }
@@ -122,12 +123,12 @@ impl ProfileSource {
             (Some(profiles), _) => Ok(Self::Folder(profiles)),
             (None, None) => Ok(Self::BuiltIn),
             (None, Some(_)) => Err(Error::usage(format!(
-                "{} has no folder `profiles`",
+                "`{}` has no folder `profiles`",
                 folder.display()
             ))
             .with_hint(format!(
-                "`imgbuild init '{}'` writes the default profiles to edit",
-                folder.display()
+                "`imgbuild init {}` writes the default profiles to edit",
+                folder::pasted(folder)
             ))),
         }
     }
@@ -161,9 +162,8 @@ impl ProfileSource {
     fn label(&self, name: &str) -> Arc<str> {
         match self {
             Self::Folder(folder) => {
-                let folder = folder.strip_prefix(".").unwrap_or(folder);
                 let path = folder.join(format!("{name}{SUFFIX}"));
-                path.display().to_string()
+                folder::shown(&path).to_string()
             }
             Self::BuiltIn => format!("(built-in) profiles/{name}{SUFFIX}"),
         }
@@ -204,7 +204,7 @@ impl Profiles {
         let Listing { names, notes } = source.list(problems)?;
         if names.is_empty() && problems.is_empty() {
             let why = match &source {
-                ProfileSource::Folder(folder) => folder.display().to_string(),
+                ProfileSource::Folder(folder) => folder::shown(folder).to_string(),
                 ProfileSource::BuiltIn => "the program".to_owned(),
             };
             return Err(Error::usage(format!("{why} holds no .toml file"))
@@ -242,7 +242,9 @@ impl Profiles {
         for name in &self.names {
             self.merge_along(name, &mut known, problems);
         }
-        self.check_hostless(problems);
+        // What is in files that cannot be read is not known.
+        let all_known = self.names.len() == known.values().flatten().count();
+        self.check_hostless(all_known, problems);
         let mut profiles = Vec::new();
         for (name, merged) in known {
             let Some(merged) = merged else { continue };
@@ -341,9 +343,7 @@ impl Profiles {
     }
 
     /// A profile without a host name is there to be extended. Others are nodes that lost theirs.
-    fn check_hostless(&self, problems: &mut Problems) {
-        // What is in files that cannot be read is not known.
-        let all_read = self.documents.len() == self.names.len();
+    fn check_hostless(&self, all_known: bool, problems: &mut Problems) {
         let has_nodes = self.documents.values().any(|d| d.contains_key("hostname"));
         let extended: BTreeSet<&str> = self
             .documents
@@ -358,7 +358,7 @@ impl Profiles {
                 let what = "`address` without `hostname`: only a node has an address";
                 let hint = format!("add `hostname = \"{name}\"`, or take `address` out");
                 problems.push(Problem::new(&address.origin, what).with_hint(hint));
-            } else if all_read && has_nodes && !extended.contains(name.as_str()) {
+            } else if all_known && has_nodes && !extended.contains(name.as_str()) {
                 let what = "has no `hostname`, and no profile extends it: it has no effect";
                 let hint =
                     "a node has `hostname` and `address`; remove the file if it is not needed";

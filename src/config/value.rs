@@ -1,6 +1,6 @@
 //! TOML values that remember where they were written.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -115,17 +115,7 @@ pub fn parse_document(text: &str, name: &Arc<str>) -> Result<BTreeMap<String, It
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let lines = Lines::new(text, name);
     let (table, errors) = DeTable::parse_recoverable(text);
-    let mut problems = Problems::new();
-    let mut told = BTreeSet::new();
-    for error in &errors {
-        let place = lines.origin(error.span().map_or(0, |span| span.start));
-        // Behind the first error of a line there is nothing to be sure of.
-        if told.insert(place.line) {
-            let what = format!("not valid TOML: {}", error.message());
-            problems.push(Problem::new(place, what));
-        }
-    }
-    problems.report()?;
+    lines.report(&errors)?;
     Ok(lines.table(table.get_ref()))
 }
 
@@ -156,6 +146,18 @@ fn relocate(value: Value, origin: &Origin) -> Value {
         other => other,
     }
 }
+
+/// How the parser's messages begin when the quotes of a text are missing.
+const UNQUOTED: &[&str] = &[
+    "string values must be quoted",
+    "invalid float",
+    "invalid integer",
+    "invalid boolean",
+    "invalid datetime",
+];
+
+/// And when a list or table has no end: what follows is taken for a part of it.
+const UNCLOSED: &[&str] = &["missing comma", "unclosed"];
 
 /// A text whose offsets can be turned into lines.
 struct Lines<'a> {
@@ -208,8 +210,35 @@ impl<'a> Lines<'a> {
     }
 
     fn origin(&self, offset: usize) -> Origin {
-        let line = self.breaks.partition_point(|b| *b < offset) + 1;
-        Origin::file(self.name.clone(), line)
+        Origin::file(self.name.clone(), self.line(offset))
+    }
+
+    fn line(&self, offset: usize) -> usize {
+        self.breaks.partition_point(|b| *b < offset) + 1
+    }
+
+    /// One problem a line, as far as the parser can be sure of what it reads.
+    fn report(&self, errors: &[toml::de::Error]) -> Result<()> {
+        let mut by_line = BTreeMap::new();
+        for error in errors {
+            let line = self.line(error.span().map_or(0, |span| span.start));
+            by_line.entry(line).or_insert(error.message());
+        }
+        let mut problems = Problems::new();
+        for (line, message) in by_line {
+            let message = message.trim_end_matches(", expected nothing");
+            let problem = Problem::new(
+                Origin::file(self.name.clone(), line),
+                format!("not valid TOML: {message}"),
+            );
+            let unquoted = UNQUOTED.iter().any(|m| message.starts_with(m));
+            let hint = unquoted.then(|| "text stands between straight quotes: `key = \"value\"`");
+            problems.push(problem.with_maybe_hint(hint.map(str::to_owned)));
+            if UNCLOSED.iter().any(|m| message.starts_with(m)) {
+                break;
+            }
+        }
+        problems.report()
     }
 }
 
@@ -275,12 +304,27 @@ mod tests {
 
     #[test]
     fn all_broken_lines_are_told() {
-        let text = "a = b c\nok = 1\nok = 2\n[t\nd = \"x\"\n";
-        let error = parse_document(text, &"p.toml".into()).unwrap_err();
-        eprintln!("{error}");
-        for line in ["p.toml:1: ", "p.toml:3: ", "p.toml:4: "] {
-            assert!(error.to_string().contains(line), "{error}");
+        let told = |text: &str| {
+            let error = parse_document(text, &"p.toml".into()).unwrap_err();
+            error.to_string()
+        };
+        let said = told("a = b c\nok = 1\nok = 2\nc = 10.0.0.1\nd = “x”\n");
+        for line in [
+            "4 problems",
+            "p.toml:1: ",
+            "p.toml:3: ",
+            "p.toml:4: ",
+            "p.toml:5: ",
+        ] {
+            assert!(said.contains(line), "{said}");
         }
+        assert_eq!(said.matches("straight quotes").count(), 3, "{said}");
+        // Behind a list without an end, every line looks wrong.
+        let said = told("a = b c\nb = [1, 2\nc = 1\nd = 2\n");
+        assert!(
+            said.contains("2 problems") && said.contains("p.toml:3: "),
+            "{said}"
+        );
     }
 
     #[test]
@@ -294,8 +338,12 @@ mod tests {
             format!("[{}a]", "a.".repeat(9999)),
         ] {
             assert!(parse_document(&text, &"p.toml".into()).is_err());
-            let origin = Origin::named("--set");
-            assert!(parse_override(&text, &origin).as_text().is_some());
+            let value = text.trim_start_matches("a = ");
+            assert!(
+                parse_override(value, &Origin::named("--set"))
+                    .as_text()
+                    .is_some()
+            );
         }
     }
 

@@ -5,8 +5,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use imgbuild::plan::{Content, PayloadLocation, PayloadRef, Plan};
 use imgbuild::config::ProfileSource;
+use imgbuild::config::ProfileSource;
+use imgbuild::plan::{Content, PayloadLocation, PayloadRef, Plan};
 use imgbuild::project::Project;
 use tempfile::TempDir;
 
