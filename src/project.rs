@@ -31,7 +31,7 @@ impl Project {
         for name in selected {
             problems.keep(profiles.require(name))?;
         }
-        let overrides = problems.keep(Overrides::parse(set))?.unwrap_or_default();
+        let overrides = Overrides::parse(set, &mut problems);
         let raw = profiles.load(&overrides, selected, &mut problems);
         let cluster = match &catalog {
             Some(catalog) => resolve(catalog, raw, &mut problems)?,

@@ -26,6 +26,9 @@ pub enum ProfileSource {
     BuiltIn,
 }
 
+/// Parts of a key: no profile is deeper, and one more has a message of its own.
+const DEEPEST: usize = 3;
+
 /// A `--set` of the command line.
 #[derive(Debug, Clone)]
 struct Override {
@@ -38,40 +41,43 @@ struct Override {
 pub struct Overrides(Vec<Override>);
 
 impl Overrides {
-    /// Parses `key=value` words. Blanks around the key and around the value are left out.
-    pub fn parse(words: &[String]) -> Result<Self> {
-        let mut problems = Problems::new();
+    /// Parses `key=value` words. Blanks around the key and around the value are left out. Words that
+    /// say nothing go to `problems`.
+    pub fn parse(words: &[String], problems: &mut Problems) -> Self {
         let mut found = Vec::new();
         for word in words {
-            found.extend(problems.keep(Override::parse(word))?);
+            match Override::parse(word) {
+                Ok(set) => found.push(set),
+                Err(problem) => problems.push(problem),
+            }
         }
-        problems.report()?;
-        Ok(Self(found))
+        Self(found)
     }
 }
 
 impl Override {
-    fn parse(word: &str) -> Result<Self> {
-        let wants = || Error::usage(format!("--set {word}: wants KEY=VALUE"));
-        let hint = "like --set network.gateway=10.0.0.1, without blanks around the `=`";
-        let (key, text) = word
-            .split_once('=')
-            .filter(|(key, _)| !key.trim().is_empty())
-            .ok_or_else(|| wants().with_hint(hint))?;
+    fn parse(word: &str) -> std::result::Result<Self, Problem> {
+        let given = word.split_once('=');
+        let Some((key, text)) = given.filter(|(key, _)| !key.trim().is_empty()) else {
+            return Err(
+                Problem::new(format!("--set {word}"), "wants KEY=VALUE").with_hint(
+                    "write `--set network.gateway=10.0.0.1`, without blanks around the `=`",
+                ),
+            );
+        };
         let path: Vec<String> = key.split('.').map(|p| p.trim().to_owned()).collect();
         let key = path.join(".");
+        let place = format!("--set {key}");
         let odd = |part: &String| part.is_empty() || part.contains(char::is_whitespace);
-        if path.iter().any(odd) || path.len() > 3 {
-            return Err(Error::usage(format!("--set {key}: there is no such key"))
+        if path.iter().any(odd) || path.len() > DEEPEST {
+            return Err(Problem::new(place, "there is no such key")
                 .with_hint("a key is written `table.key`, or `key` for one at the top"));
         }
         if key == "extends" {
-            return Err(
-                Error::usage("--set extends: `extends` cannot be set on the command line")
-                    .with_hint("it stands in the profile"),
-            );
+            let what = "`extends` cannot be set on the command line";
+            return Err(Problem::new(place, what).with_hint("it stands in the profile"));
         }
-        let origin = Origin::named(format!("--set {key}"));
+        let origin = Origin::named(place);
         let value = value::parse_override(text, &origin);
         let item = Item { value, origin };
         Ok(Self { path, item })
@@ -448,7 +454,8 @@ mod tests {
         let mut problems = Problems::new();
         let source = ProfileSource::Folder(dir.path().to_owned());
         let profiles = Profiles::open(source, &mut problems)?;
-        let raw = profiles.load(&Overrides::parse(&set)?, &selected, &mut problems);
+        let overrides = Overrides::parse(&set, &mut problems);
+        let raw = profiles.load(&overrides, &selected, &mut problems);
         problems.report()?;
         Ok(raw)
     }
@@ -499,7 +506,72 @@ mod tests {
 
     #[test]
     fn overrides_need_a_key() {
-        assert!(Overrides::parse(&["=1".into()]).is_err());
-        assert!(Overrides::parse(&["nothing".into()]).is_err());
+        for word in [
+            "=1",
+            " = 1",
+            "nothing",
+            "a..b=1",
+            ".a=1",
+            "a b=1",
+            "a.b.c.d=1",
+            "extends=x",
+        ] {
+            let mut problems = Problems::new();
+            Overrides::parse(&[word.to_owned()], &mut problems);
+            assert_eq!(problems.len(), 1, "{word}");
+        }
+    }
+
+    #[test]
+    fn overrides_of_a_table_are_merged_into_it() {
+        let files = [(
+            "x.toml",
+            "hostname = \"x\"\n[network]\ndomain = \"a\"\ncidr = \"c\"",
+        )];
+        let raw = load(
+            &files,
+            &["network = {domain = \"b\"}", "network.search = [\"s\"]"],
+            &[],
+        )
+        .unwrap();
+        let network = table_of(&raw[0].values, "network");
+        assert_eq!(text_of(&network, "domain").as_deref(), Some("b"));
+        assert_eq!(text_of(&network, "cidr").as_deref(), Some("c"));
+        assert_eq!(network["search"].value.texts(), ["s"]);
+    }
+
+    #[test]
+    fn a_long_chain_of_extends_is_followed() {
+        let names: Vec<String> = (0..3000).map(|n| format!("p{n}.toml")).collect();
+        let texts: Vec<String> = (0..3000)
+            .map(|n| match n {
+                0 => "[network]\ndomain = \"a\"".to_owned(),
+                n => format!("extends = \"p{}\"", n - 1),
+            })
+            .collect();
+        let mut files: Vec<(&str, &str)> = names
+            .iter()
+            .zip(&texts)
+            .map(|(n, t)| (n.as_str(), t.as_str()))
+            .collect();
+        files.push(("x.toml", "extends = \"p2999\"\nhostname = \"x\""));
+        let raw = load(&files, &[], &[]).unwrap();
+        let node = raw.iter().find(|r| r.is_node).unwrap();
+        assert!(node.root.to_string().ends_with("p0.toml"), "{}", node.root);
+        let network = table_of(&node.values, "network");
+        assert_eq!(text_of(&network, "domain").as_deref(), Some("a"));
+    }
+
+    #[test]
+    fn a_circle_is_told_once_and_spoils_what_leads_to_it() {
+        let files = [
+            ("a.toml", "extends = \"b\""),
+            ("b.toml", "extends = \"c\""),
+            ("c.toml", "extends = \"b\""),
+            ("n.toml", "extends = \"a\"\nhostname = \"n\""),
+            ("spare.toml", ""),
+        ];
+        let error = load(&files, &[], &[]).unwrap_err().to_string();
+        assert!(error.ends_with("in a circle: b → c → b"), "{error}");
     }
 }
