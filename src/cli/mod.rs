@@ -44,7 +44,7 @@ pub fn run() -> ExitCode {
 /// Opens the project of a command, and tells what there is to know about it.
 fn open_project(args: &ProjectArgs, selected: &[String], job: &Job) -> Result<Project> {
     let project = Project::open(args.project.as_deref(), &args.set, selected)?;
-    for note in &project.notes {
+    for note in &project.reading {
         job.progress.note(note);
     }
     Ok(project)

@@ -7,9 +7,11 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::core_keys::is_core_table;
+use super::kind::parse_size;
 use super::load::{RawProfile, table_of, text_of};
 use super::net::{Cidr, IpRange};
-use super::schema::{Schema, dotted, parse_size};
+use super::schema::{Schema, dotted};
 use super::value::{Item, Origin, Value};
 use crate::error::{Error, Result};
 use crate::problem::{Problem, Problems};
@@ -51,6 +53,7 @@ pub struct Node {
     pub secrets: BTreeMap<String, (String, Origin)>,
     /// Options of every role there is, whether this node has it or not.
     pub options: BTreeMap<String, OptionTable>,
+    file: Origin,
     /// Everything as it was written, for the places in messages.
     written: Arc<BTreeMap<String, Item>>,
 }
@@ -243,21 +246,28 @@ impl Node {
             .into_iter()
             .filter_map(|key| self.item(key))
             .map(|item| &item.origin)
-            .find(|origin| origin.is_written())
+            .find(|origin| !origin.is_default())
             .cloned()
             .unwrap_or_else(|| Origin::named(format!("profile {}", self.profile)))
     }
 
-    /// Where an entry of the list `key` was written.
-    pub fn entry_origin(&self, key: &str, index: usize) -> Origin {
-        match self.item(key).map(|item| &item.value) {
-            Some(Value::List(entries)) => entries.get(index),
-            _ => None,
-        }
-        .map(|entry| &entry.origin)
-        .filter(|origin| origin.is_written())
-        .cloned()
-        .unwrap_or_else(|| self.origin(key))
+    /// Where item `index` of the list `table.key` was written.
+    pub fn item_origin(&self, key: &str, index: usize) -> Option<Origin> {
+        let items = self.item(key)?.value.as_list();
+        let origin = &items.get(index)?.origin;
+        (!origin.is_default()).then(|| origin.clone())
+    }
+
+    /// Whether `table.key` was written anywhere, and is not a default.
+    pub fn is_set(&self, key: &str) -> bool {
+        self.item(key).is_some_and(|i| !i.origin.is_default())
+    }
+
+    /// Where the node's own profile, not one that it extends, sets a key of `table`.
+    pub fn own_table(&self, table: &str) -> Option<Origin> {
+        let table = self.item(table)?.value.as_table()?;
+        let mut origins = table.values().map(|item| &item.origin);
+        origins.find(|origin| origin.is_beside(&self.file)).cloned()
     }
 
     fn item(&self, key: &str) -> Option<&Item> {
@@ -298,6 +308,7 @@ impl Node {
             disk: disk(&table_of(values, "disk")),
             secrets: secrets(&table_of(values, "secrets")),
             options: options(values, schema),
+            file: profile.file,
             written: Arc::new(profile.values),
         })
     }
@@ -340,7 +351,7 @@ impl Reader<'_> {
     /// that they share.
     fn place_of(&self, table: &str) -> Origin {
         let written = self.profile.values.get(table).map(|item| &item.origin);
-        match written.filter(|origin| origin.is_written()) {
+        match written.filter(|origin| !origin.is_default()) {
             Some(origin) => origin.clone(),
             None if table.is_empty() => self.profile.file.clone(),
             None => self.profile.root.clone(),
@@ -485,7 +496,8 @@ fn secrets(table: &BTreeMap<String, Item>) -> BTreeMap<String, (String, Origin)>
 /// Options of the tables that are roles; an option without a value is null.
 fn options(values: &BTreeMap<String, Item>, schema: &Schema) -> BTreeMap<String, OptionTable> {
     schema
-        .role_tables()
+        .tables()
+        .filter(|table| !is_core_table(&table.name))
         .map(|table| {
             let given = table_of(values, &table.name);
             let options = table.fields.iter().map(|field| {

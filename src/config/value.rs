@@ -9,6 +9,9 @@ use toml::de::{DeTable, DeValue};
 use crate::error::Result;
 use crate::problem::{Problem, Problems};
 
+/// What the origin of a default is called.
+const DEFAULT: &str = "default";
+
 /// Where a value was written: a line of a file, or a `--set` of the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
@@ -25,6 +28,21 @@ impl Origin {
         }
     }
 
+    /// Whether both were written in the same file.
+    pub fn is_beside(&self, other: &Self) -> bool {
+        self.line.is_some() && self.source == other.source
+    }
+
+    /// Whether nobody wrote it.
+    pub fn is_default(&self) -> bool {
+        self.line.is_none() && &*self.source == DEFAULT
+    }
+
+    /// The origin of a value that nobody wrote.
+    pub fn default_value() -> Self {
+        Self::named(DEFAULT)
+    }
+
     /// A place without lines: a default, or an option of the command line.
     pub fn named(name: impl Into<Arc<str>>) -> Self {
         Self {
@@ -32,15 +50,7 @@ impl Origin {
             line: None,
         }
     }
-
-    /// Whether somebody wrote it: a default stands nowhere.
-    pub fn is_written(&self) -> bool {
-        self.line.is_some() || &*self.source != DEFAULT
-    }
 }
-
-/// What the origin of a default is called.
-const DEFAULT: &str = "default";
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -98,6 +108,14 @@ impl Value {
                 .filter_map(|i| i.value.as_text().map(str::to_owned))
                 .collect(),
             _ => Vec::new(),
+        }
+    }
+
+    /// The items of a list; empty for anything else.
+    pub fn as_list(&self) -> &[Item] {
+        match self {
+            Self::List(items) => items,
+            _ => &[],
         }
     }
 

@@ -122,6 +122,7 @@ fn settings(node: &Node, ssh_keys: &[String]) -> [(&'static str, Json); 6] {
         "bluetooth": node.boot.bluetooth,
         "poe_fan": node.boot.poe_fan,
         "usb_quirks": node.boot.usb_quirks,
+        "cmdline": node.boot.cmdline,
     });
     [
         ("user", user),
