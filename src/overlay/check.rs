@@ -165,8 +165,9 @@ fn check_rule(
             list.try_iter().map(Iterator::collect).unwrap_or_default()
         }
     };
-    for (index, item) in items.iter().enumerate() {
-        if renderer.eval(&rule.that, item)?.is_true() {
+    let held = renderer.eval_each(&rule.that, &items)?;
+    for (index, (item, held)) in items.iter().zip(held).enumerate() {
+        if held.is_true() {
             continue;
         }
         let what = renderer.message(&rule.message, item)?;
