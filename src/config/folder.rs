@@ -49,7 +49,7 @@ const BESIDE: (&[&str], &[&str]) = (
 );
 
 /// Larger files are not looked into: nobody writes such a profile.
-const LARGEST: u64 = 1 << 20;
+const LARGEST: u64 = 16 << 20;
 
 /// The profiles of a folder.
 #[derive(Debug, Default)]
@@ -91,8 +91,11 @@ fn by_name(name: &str) -> Named<'_> {
     if let Some(original) = original_of(name) {
         return Named::CopyOf(original);
     }
-    if let Some(stem) = name.strip_suffix(SUFFIX) {
-        return Named::Profile(stem);
+    match name.strip_suffix(SUFFIX) {
+        // `x.toml.toml`: an editor that hides endings.
+        Some(stem) if stem.ends_with(SUFFIX) => return Named::Misspelt(stem.to_owned()),
+        Some(stem) => return Named::Profile(stem),
+        None => {}
     }
     match almost(name, &lower) {
         Some(right) => Named::Misspelt(right),
@@ -175,16 +178,15 @@ fn judge(
             "a profile without a name",
             "rename it to NAME.toml".to_owned(),
         )),
-        Named::Misspelt(right) if there(&right) => problems.push(wrong(
-            &format!(
-                "not read: the name of a profile ends in `{SUFFIX}`, and `{right}` is there too"
-            ),
-            "remove one of the two".to_owned(),
-        )),
-        Named::Misspelt(right) => problems.push(wrong(
-            &format!("the name of a profile ends in `{SUFFIX}`, in small letters"),
-            format!("rename it to `{right}`"),
-        )),
+        Named::Misspelt(right) => {
+            let hint = if there(&right) {
+                format!("`{right}` is there too; remove one of the two")
+            } else {
+                format!("rename it to `{right}`")
+            };
+            let what = "not the name of a profile, so the file would not be read";
+            problems.push(wrong(what, hint));
+        }
         Named::CopyOf(original) if !there(&original) => listing.notes.push(not_read(path)),
         Named::CopyOf(_) | Named::Nothing => {}
         Named::Other => other(path, listing, problems),
@@ -259,7 +261,11 @@ fn check_name(stem: &str) -> std::result::Result<(), Wrong> {
 fn check_file(path: &Path) -> std::result::Result<(), Wrong> {
     let wrong = |what: String, hint| Err(Wrong { what, hint });
     match fs::metadata(path) {
-        Ok(found) if found.is_file() => Ok(()),
+        Ok(found) if found.is_file() && found.len() <= LARGEST => Ok(()),
+        Ok(found) if found.is_file() => wrong(
+            format!("has {} MiB, which no profile has", found.len() >> 20),
+            "move it away",
+        ),
         Ok(found) => wrong(
             format!("is {}, not a file", kind_of(found.file_type())),
             "a profile is a file; rename it, or move it away",
@@ -386,6 +392,7 @@ mod tests {
             ("x.toml ", almost("x.toml")),
             ("x.toml.", almost("x.toml")),
             ("x.toml.txt", almost("x.toml")),
+            ("x.toml.toml", almost("x.toml")),
             ("x.TOML.TXT", almost("x.toml")),
             ("._x.toml", Named::Nothing),
             (".#x.toml", Named::Nothing),
@@ -452,11 +459,15 @@ mod tests {
                 &["x.toml", "x.TOML", "y.Toml", "w.tml", "a b.toml", "-a.toml"],
             );
             fs::create_dir(folder.join("d.toml")).unwrap();
+            let large = fs::File::create(folder.join("l.toml")).unwrap();
+            large.set_len(20 << 20).unwrap();
         });
         assert_eq!(names, ["x"]);
         for said in [
-            "6 problems",
-            "x.TOML: not read",
+            "7 problems",
+            "l.toml: has 20 MiB",
+            "x.TOML: not the name of a profile",
+            "`x.toml` is there too",
             "rename it to `y.toml`",
             "w.tml: looks like a profile",
             "has a blank",
