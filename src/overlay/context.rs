@@ -1,6 +1,7 @@
 //! What templates see of a node and its cluster. `docs/roles.md` is the reference.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use minijinja::{Value, context};
 use serde_json::{Value as Json, json};
@@ -95,7 +96,7 @@ impl NodeContext {
 }
 
 /// A node's settings that are no role's.
-fn settings(node: &Node, ssh_keys: &[String]) -> [(&'static str, Json); 6] {
+fn settings(node: &Node, ssh_keys: &[String]) -> [(&'static str, Json); 7] {
     let sudo = match node.user.sudo {
         Sudo::WithoutPassword => "nopasswd",
         Sudo::WithPassword => "password",
@@ -123,6 +124,12 @@ fn settings(node: &Node, ssh_keys: &[String]) -> [(&'static str, Json); 6] {
         "poe_fan": node.boot.poe_fan,
         "usb_quirks": node.boot.usb_quirks,
         "cmdline": node.boot.cmdline,
+        "config_txt": node.boot.config_txt,
+    });
+    let wifi = json!({
+        "ssid": node.wifi.ssid,
+        "hidden": node.wifi.hidden,
+        "security": node.wifi.security,
     });
     [
         ("user", user),
@@ -131,6 +138,7 @@ fn settings(node: &Node, ssh_keys: &[String]) -> [(&'static str, Json); 6] {
             json!({ "enabled": node.ssh.enabled, "password_login": node.ssh.password_login }),
         ),
         ("locale", locale),
+        ("wifi", wifi),
         ("time", json!({ "servers": node.time.servers })),
         ("boot", boot),
         ("disk", json!({ "table": node.disk.table })),
@@ -151,7 +159,12 @@ fn describe(cluster: &Cluster, node: &Node, roles: &[&Role]) -> Json {
             .filter(|s| **s != network.domain)
             .cloned(),
     );
-    let dns = cluster.dns(node).into_iter();
+    let dns: Vec<IpAddr> = cluster
+        .dns(node)
+        .into_iter()
+        .filter_map(|(_, address)| address)
+        .collect();
+    let (dns4, dns6): (Vec<&IpAddr>, Vec<&IpAddr>) = dns.iter().partition(|a| a.is_ipv4());
     json!({
         "profile": node.profile,
         "hostname": node.hostname,
@@ -160,8 +173,11 @@ fn describe(cluster: &Cluster, node: &Node, roles: &[&Role]) -> Json {
         "prefix": network.cidr.prefix(),
         "netmask": network.cidr.netmask(),
         "interface": network.interface,
+        "wireless": network.interface.starts_with("wl"),
         "gateway": network.gateway,
-        "dns": dns.filter_map(|(_, address)| address).collect::<Vec<_>>(),
+        "dns": dns,
+        "dns4": dns4,
+        "dns6": dns6,
         "search": search,
         "roles": roles.iter().map(|r| r.name.as_str()).collect::<Vec<_>>(),
         "options": role_options(node, roles),
