@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use imgbuild::config::ProfileSource;
-use imgbuild::config::ProfileSource;
 use imgbuild::plan::{Content, PayloadLocation, PayloadRef, Plan};
 use imgbuild::project::Project;
 use tempfile::TempDir;
