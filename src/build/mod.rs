@@ -249,9 +249,9 @@ fn base_request(project: &Project, node: &Node, options: &BuildOptions) -> BaseR
         return request.clone();
     }
     match BaseRequest::from_setting(&node.base.image, node.base.sha256.clone()) {
-        BaseRequest::Path(path) => {
+        BaseRequest::Path { path, sha256 } => {
             let path = crate::secrets::expand(&path.to_string_lossy(), project.folder());
-            BaseRequest::Path(path)
+            BaseRequest::Path { path, sha256 }
         }
         other => other,
     }
@@ -265,6 +265,10 @@ fn open_base(
     fetcher: &Fetcher,
 ) -> Result<Base> {
     let base = Base::open(fetcher.find(request)?, options)?;
+    // Otherwise all of it is decoded on its way to the outputs.
+    if base.splice.is_some() || !reads_all(options, false) {
+        fetcher.vouch(&base.image)?;
+    }
     let pays = sharing > 1 || clones(options, &fetcher.raw_folder());
     if base.packed.is_some() && pays && reads_all(options, base.splice.is_some()) {
         return Base::open(fetcher.unpack(base.image)?, options);
@@ -446,7 +450,7 @@ pub fn open_image(path: &Path, fetch: &FetchOptions, job: &Job) -> Result<Arc<Co
     }
     let fetcher = Fetcher::new(fetch.clone(), job.clone())?;
     let options = BuildOptions::without_files(None, fetch.clone(), None);
-    let image = fetcher.find(&BaseRequest::Path(path.to_owned()))?;
+    let image = fetcher.find(&BaseRequest::file(path))?;
     Ok(Arc::new(CowDisk::new(Base::open(image, &options)?.disk)))
 }
 

@@ -108,7 +108,10 @@ pub(super) fn base_request(args: &BaseArgs) -> Option<BaseRequest> {
     let image = args.base.as_ref()?;
     let path = Path::new(image);
     Some(match path.is_file() {
-        true => BaseRequest::Path(path.to_owned()),
+        true => BaseRequest::Path {
+            path: path.to_owned(),
+            sha256: args.base_sha256.clone(),
+        },
         false => BaseRequest::from_setting(image, args.base_sha256.clone()),
     })
 }
