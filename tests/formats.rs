@@ -102,7 +102,11 @@ type Write = fn(&CowDisk, &Path, PackOptions, &Job, &str) -> Result<Emitted>;
 const PACKED: [(&str, Write); 2] = [("zstd", write_zst), ("gzip", write_gz)];
 
 fn options(level: i32, threads: usize) -> PackOptions {
-    PackOptions { level, threads }
+    PackOptions {
+        level,
+        threads,
+        private: false,
+    }
 }
 
 #[test]

@@ -294,7 +294,15 @@ fn damage_in_a_packed_base_is_found_wherever_it_is() {
             ran.assert_fails(3, &["of 280 of bad.img.xz", "damaged"]);
             bench.assert_nothing_left();
         }
-        let args = ["flash", "-p", "node", "--base", "bad.img.xz", "--to", "card"];
+        let args = [
+            "flash",
+            "-p",
+            "node",
+            "--base",
+            "bad.img.xz",
+            "--to",
+            "card",
+        ];
         let ran = bench.run(&args);
         ran.assert_fails(3, &["of 280 of bad.img.xz", "damaged"]);
         assert!(!bench.path("card").exists());

@@ -1085,11 +1085,19 @@ fn damaged_files_say_so() {
         let middle = container.len() / 2;
         container[middle] ^= 0xFF;
         let path = lab.file(name, &container);
-        assert_error(lab.at_path(&path), ErrorKind::Verification, &[name, "damaged"]);
+        assert_error(
+            lab.at_path(&path),
+            ErrorKind::Verification,
+            &[name, "damaged"],
+        );
     }
     let trailing = [xz(&image), b"something trails".to_vec()].concat();
     let path = lab.file("b.xz", &trailing);
-    assert_error(lab.at_path(&path), ErrorKind::Verification, &["b.xz", "damaged"]);
+    assert_error(
+        lab.at_path(&path),
+        ErrorKind::Verification,
+        &["b.xz", "damaged"],
+    );
     lab.assert_nothing_kept();
 }
 

@@ -31,9 +31,6 @@ use crate::source::{BaseImage, BaseRequest, FetchOptions, Fetcher};
 pub use memory::DEFAULT_MEMORY;
 use memory::Shares;
 
-/// Name of the checksum file in the output folder, in the format of sha256sum(1).
-const CHECKSUMS: &str = "SHA256SUMS";
-
 /// What to build, and where to.
 #[derive(Debug, Clone)]
 pub struct BuildOptions {
@@ -508,25 +505,36 @@ fn emit_one(
     let name = format!("{}.{}", work.plan.hostname, format.extension());
     let path = common.options.out.join(&name);
     let (threads, job) = (common.shares.threads, &common.job);
+    let private = work.plan.holds_secrets();
+    let pack = |level| PackOptions {
+        level,
+        threads,
+        private,
+    };
     match format {
         Format::Img => {
-            let digest = common.options.digests != Digests::Free;
-            emit::write_img_with(disk, &path, ImgOptions { digest, threads }, job, &name)
+            let options = ImgOptions {
+                digest: common.options.digests != Digests::Free,
+                threads,
+                private,
+            };
+            emit::write_img_with(disk, &path, options, job, &name)
         }
         Format::ImgXz => {
             let xz = XzOptions {
                 threads,
+                private,
                 ..common.options.packing.xz
             };
             emit::write_xz(disk, work.base.splice.as_ref(), &path, xz, job, &name)
         }
         Format::ImgZst => {
-            let level = common.options.packing.zstd_level;
-            emit::write_zst(disk, &path, PackOptions { level, threads }, job, &name)
+            let options = pack(common.options.packing.zstd_level);
+            emit::write_zst(disk, &path, options, job, &name)
         }
         Format::ImgGz => {
-            let level = common.options.packing.gzip_level;
-            emit::write_gz(disk, &path, PackOptions { level, threads }, job, &name)
+            let options = pack(common.options.packing.gzip_level);
+            emit::write_gz(disk, &path, options, job, &name)
         }
     }
 }
@@ -567,7 +575,7 @@ fn write_checksums<'a>(
     out: &Path,
     images: impl Iterator<Item = &'a Emitted>,
 ) -> Result<Option<PathBuf>> {
-    let path = out.join(CHECKSUMS);
+    let path = out.join(emit::CHECKSUMS);
     let mut sums: BTreeMap<String, String> = BTreeMap::new();
     let before = std::fs::read_to_string(&path);
     for line in before.as_deref().unwrap_or_default().lines() {

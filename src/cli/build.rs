@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::args::{BaseArgs, BuildArgs, Checksums, Compress};
+use super::output;
 use crate::build::{BaseUse, BuildOptions, Digests, NodeImages, build};
 use crate::clock::source_date_epoch;
 use crate::disk::PAGE_SIZE;
@@ -54,11 +55,11 @@ pub fn run(args: &BuildArgs, job: &Job) -> Result<()> {
                 .note(&format!("{name}: sha256 of the raw image: {digest}"));
         }
         for image in &node.images {
-            println!("{}", image.path.display());
+            output::line(image.path.display())?;
         }
     }
     if let Some(sums) = built.checksums {
-        println!("{}", sums.display());
+        output::line(sums.display())?;
     }
     Ok(())
 }

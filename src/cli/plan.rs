@@ -1,6 +1,7 @@
 //! `imgbuild plan`: shows the edits of a node.
 
 use super::args::PlanArgs;
+use super::output;
 use crate::error::{Error, Result, ResultExt};
 use crate::plan::{print_json, print_text};
 use crate::project::Project;
@@ -24,10 +25,10 @@ pub fn run(args: &PlanArgs) -> Result<()> {
     if args.json {
         let values: Vec<_> = plans.iter().map(print_json).collect();
         let text = serde_json::to_string_pretty(&values).context(|| "printing JSON".into())?;
-        println!("{text}");
+        output::line(text)?;
     } else {
         for plan in &plans {
-            print!("{}", print_text(plan));
+            output::text(&print_text(plan))?;
         }
     }
     Ok(())

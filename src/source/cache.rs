@@ -26,9 +26,10 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::digest::{Checksum, Digest, human};
+use super::digest::{Checksum, Digest};
 use crate::error::{Error, Result, ResultExt};
 use crate::job::Job;
+use crate::size::human;
 
 const FOLDERS: [&str; 9] = [
     "sha256", "partial", "raw", "blocks", "pages", "pins", "local", "whole", "locks",

@@ -15,11 +15,12 @@ use sha2::{Digest as _, Sha256};
 use zip::ZipArchive;
 
 use super::cache::write_failed;
-use super::digest::{CHUNK, Digest, human, name_of};
+use super::digest::{CHUNK, Digest, name_of};
 use crate::disk::xz_container::XzBlock;
 use crate::disk::{Block, ReadAt, XzImage, XzImageOptions, is_zero};
 use crate::error::{Error, Result, ResultExt};
 use crate::job::{Job, Task};
+use crate::size::human;
 
 const BLOCK: usize = 4096;
 /// Threads are given up to stay below this.

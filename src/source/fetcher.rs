@@ -286,7 +286,13 @@ impl Fetcher {
             "no sha256 vouches for {0}: verifying all of {0}, once",
             base.description
         ));
-        decompress::verify(path, &self.job).context(|| what)?;
+        decompress::verify(path, &self.job).map_err(|error| match error.kind() {
+            ErrorKind::Verification => error.context(format!(
+                "{} is damaged, and so would be what is built from it",
+                path.display()
+            )),
+            _ => error.context(what),
+        })?;
         if self.local_digest(path, "the base image")? != digest {
             return Err(changed(path));
         }
