@@ -282,3 +282,73 @@ fn hint(dir: &Path, error: &io::Error) -> String {
         _ => format!("check the folder {dir} and the disk it is on"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn what_holds_secrets_is_closed_from_its_first_byte_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.img");
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        // In the place of an open one.
+        fs::write(&path, "old").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        let output = Output::create(&path, Readers::Owner).unwrap();
+        assert_eq!(mode(&output.part), 0o600);
+        output.commit().unwrap();
+        assert_eq!(mode(&path), 0o600);
+    }
+
+    #[test]
+    fn parts_that_nobody_works_on_are_removed_and_no_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str| fs::write(dir.path().join(name), "left").unwrap();
+        let abandoned = [
+            ".a.img.7.part",
+            ".a.img.xz.123-4.part",
+            ".b.c.img.gz.1.part",
+            ".a.img.bmap.9.part",
+            ".SHA256SUMS.9.part",
+        ];
+        let others = [
+            "a.img",
+            ".a.img.part",
+            ".a.img.x.part",
+            ".a.img.7-.part",
+            ".img.7.part",
+            ".notes.txt.7.part",
+            "a.img.7.part",
+            ".a.img.7.part.bak",
+        ];
+        abandoned.iter().chain(&others).for_each(|name| file(name));
+        let held = Output::create(&dir.path().join("d.img"), Readers::All).unwrap();
+        prepare_folder(dir.path()).unwrap();
+        for name in abandoned {
+            assert!(!dir.path().join(name).exists(), "{name}");
+        }
+        for name in others {
+            assert!(dir.path().join(name).exists(), "{name}");
+        }
+        assert!(held.part.exists(), "somebody works on it");
+        held.commit().unwrap();
+        assert!(dir.path().join("d.img").exists());
+    }
+
+    #[test]
+    fn a_part_that_another_run_just_took_for_abandoned_is_left_to_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.img");
+        let first = Output::create(&path, Readers::All).unwrap();
+        let second = Output::create(&path, Readers::All).unwrap();
+        assert_ne!(first.part, second.part);
+        let name = dir.path().join(".b.img.1.part");
+        let other = create_locked(&name, Readers::All).unwrap().unwrap();
+        fs::remove_file(&name).unwrap();
+        drop(other);
+        assert!(create_locked(&name, Readers::All).unwrap().is_some());
+    }
+}
