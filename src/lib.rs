@@ -24,7 +24,7 @@
 //! | [`lzma`] | LZMA2 streams, changed without compressing them again | nothing of ours |
 //! | [`emit`] | raw, xz, zstd and gzip images, block maps, checksums | disk, lzma |
 //! | [`flash`] | reasons not to write to a device, and writing to one | disk |
-//! | [`error`], [`problem`], [`job`], [`clock`], `parallel` | what everything uses: errors with hints, problems of the input, progress, cancellation, the date, threads | |
+//! | [`error`], [`problem`], [`job`], [`clock`], `parallel`, `size` | what everything uses: errors with hints, problems of the input, progress, cancellation, the date, threads, sizes for people | |
 
 #![forbid(unsafe_code)]
 
@@ -47,4 +47,5 @@ pub mod plan;
 pub mod problem;
 pub mod project;
 pub mod secrets;
+mod size;
 pub mod source;

@@ -120,18 +120,17 @@ impl Project {
     fn check_base(&self, node: &Node, problems: &mut Problems) {
         let BaseSettings { image, sha256 } = &node.base;
         match BaseRequest::from_setting(image, sha256.clone()) {
-            BaseRequest::Path(_) => self.check_file(node, "base.image", image, problems),
+            BaseRequest::Path { .. } => self.check_file(node, "base.image", image, problems),
             BaseRequest::Url { url, sha256: None } if url.starts_with("http://") => {
                 let what = "`base.image` is fetched over plain http, where anybody on the way can change it";
                 let hint = "set `base.sha256`, or use https";
                 problems.push(Problem::new(node.origin("base.image"), what).with_hint(hint));
             }
+            BaseRequest::Alias(_) if sha256.is_some() => {
+                let what = "`base.sha256` has no effect: it is the checksum of a file or of what is behind a URL";
+                problems.push(Problem::new(node.origin("base.sha256"), what));
+            }
             _ => {}
-        }
-        let is_url = image.contains("://");
-        if sha256.is_some() && !is_url {
-            let what = "`base.sha256` has no effect: it is the checksum of a file behind a URL";
-            problems.push(Problem::new(node.origin("base.sha256"), what));
         }
     }
 

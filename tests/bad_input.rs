@@ -142,7 +142,9 @@ fn a_truncated_xz() {
         let bench = Workbench::new();
         bench.write("base.img.xz", &whole[..len]);
         let words = ["base.img.xz", "is truncated", "hint: download it again"];
-        bench.build("base.img.xz").assert_fails(FAILED, &words);
+        bench
+            .build("base.img.xz")
+            .assert_fails(VERIFICATION, &words);
         bench.assert_nothing_left();
     }
     let mut flipped = whole.clone();
@@ -150,7 +152,9 @@ fn a_truncated_xz() {
     let bench = Workbench::new();
     bench.write("base.img.xz", &flipped);
     let words = ["base.img.xz", "is damaged", "hint: download it again"];
-    bench.build("base.img.xz").assert_fails(FAILED, &words);
+    bench
+        .build("base.img.xz")
+        .assert_fails(VERIFICATION, &words);
     bench.assert_nothing_left();
 }
 

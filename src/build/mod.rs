@@ -31,9 +31,6 @@ use crate::source::{BaseImage, BaseRequest, FetchOptions, Fetcher};
 pub use memory::DEFAULT_MEMORY;
 use memory::Shares;
 
-/// Name of the checksum file in the output folder, in the format of sha256sum(1).
-const CHECKSUMS: &str = "SHA256SUMS";
-
 /// What to build, and where to.
 #[derive(Debug, Clone)]
 pub struct BuildOptions {
@@ -249,9 +246,9 @@ fn base_request(project: &Project, node: &Node, options: &BuildOptions) -> BaseR
         return request.clone();
     }
     match BaseRequest::from_setting(&node.base.image, node.base.sha256.clone()) {
-        BaseRequest::Path(path) => {
+        BaseRequest::Path { path, sha256 } => {
             let path = crate::secrets::expand(&path.to_string_lossy(), project.folder());
-            BaseRequest::Path(path)
+            BaseRequest::Path { path, sha256 }
         }
         other => other,
     }
@@ -265,6 +262,10 @@ fn open_base(
     fetcher: &Fetcher,
 ) -> Result<Base> {
     let base = Base::open(fetcher.find(request)?, options)?;
+    // Otherwise all of it is decoded on its way to the outputs.
+    if base.splice.is_some() || !reads_all(options, false) {
+        fetcher.vouch(&base.image)?;
+    }
     let pays = sharing > 1 || clones(options, &fetcher.raw_folder());
     if base.packed.is_some() && pays && reads_all(options, base.splice.is_some()) {
         return Base::open(fetcher.unpack(base.image)?, options);
@@ -446,7 +447,7 @@ pub fn open_image(path: &Path, fetch: &FetchOptions, job: &Job) -> Result<Arc<Co
     }
     let fetcher = Fetcher::new(fetch.clone(), job.clone())?;
     let options = BuildOptions::without_files(None, fetch.clone(), None);
-    let image = fetcher.find(&BaseRequest::Path(path.to_owned()))?;
+    let image = fetcher.find(&BaseRequest::file(path))?;
     Ok(Arc::new(CowDisk::new(Base::open(image, &options)?.disk)))
 }
 
@@ -504,25 +505,36 @@ fn emit_one(
     let name = format!("{}.{}", work.plan.hostname, format.extension());
     let path = common.options.out.join(&name);
     let (threads, job) = (common.shares.threads, &common.job);
+    let private = work.plan.holds_secrets();
+    let pack = |level| PackOptions {
+        level,
+        threads,
+        private,
+    };
     match format {
         Format::Img => {
-            let digest = common.options.digests != Digests::Free;
-            emit::write_img_with(disk, &path, ImgOptions { digest, threads }, job, &name)
+            let options = ImgOptions {
+                digest: common.options.digests != Digests::Free,
+                threads,
+                private,
+            };
+            emit::write_img_with(disk, &path, options, job, &name)
         }
         Format::ImgXz => {
             let xz = XzOptions {
                 threads,
+                private,
                 ..common.options.packing.xz
             };
             emit::write_xz(disk, work.base.splice.as_ref(), &path, xz, job, &name)
         }
         Format::ImgZst => {
-            let level = common.options.packing.zstd_level;
-            emit::write_zst(disk, &path, PackOptions { level, threads }, job, &name)
+            let options = pack(common.options.packing.zstd_level);
+            emit::write_zst(disk, &path, options, job, &name)
         }
         Format::ImgGz => {
-            let level = common.options.packing.gzip_level;
-            emit::write_gz(disk, &path, PackOptions { level, threads }, job, &name)
+            let options = pack(common.options.packing.gzip_level);
+            emit::write_gz(disk, &path, options, job, &name)
         }
     }
 }
@@ -563,7 +575,7 @@ fn write_checksums<'a>(
     out: &Path,
     images: impl Iterator<Item = &'a Emitted>,
 ) -> Result<Option<PathBuf>> {
-    let path = out.join(CHECKSUMS);
+    let path = out.join(emit::CHECKSUMS);
     let mut sums: BTreeMap<String, String> = BTreeMap::new();
     let before = std::fs::read_to_string(&path);
     for line in before.as_deref().unwrap_or_default().lines() {

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::args::{BaseArgs, BuildArgs, Checksums, Compress};
 use super::open_project;
+use super::output;
 use crate::build::{BaseUse, BuildOptions, Digests, NodeImages, build};
 use crate::clock::source_date_epoch;
 use crate::disk::PAGE_SIZE;
@@ -46,11 +47,11 @@ pub fn run(args: &BuildArgs, job: &Job) -> Result<()> {
                 .note(&format!("{name}: sha256 of the raw image: {digest}"));
         }
         for image in &node.images {
-            println!("{}", image.path.display());
+            output::line(image.path.display())?;
         }
     }
     if let Some(sums) = built.checksums {
-        println!("{}", sums.display());
+        output::line(sums.display())?;
     }
     Ok(())
 }
@@ -100,7 +101,10 @@ pub(super) fn base_request(args: &BaseArgs) -> Option<BaseRequest> {
     let image = args.base.as_ref()?;
     let path = Path::new(image);
     Some(match path.is_file() {
-        true => BaseRequest::Path(path.to_owned()),
+        true => BaseRequest::Path {
+            path: path.to_owned(),
+            sha256: args.base_sha256.clone(),
+        },
         false => BaseRequest::from_setting(image, args.base_sha256.clone()),
     })
 }

@@ -2,6 +2,7 @@
 
 use super::args::PlanArgs;
 use super::open_project;
+use super::output;
 use crate::error::{Error, Result, ResultExt};
 use crate::job::Job;
 use crate::plan::{print_json, print_text};
@@ -21,10 +22,10 @@ pub fn run(args: &PlanArgs, job: &Job) -> Result<()> {
     if args.json {
         let values: Vec<_> = plans.iter().map(print_json).collect();
         let text = serde_json::to_string_pretty(&values).context(|| "printing JSON".into())?;
-        println!("{text}");
+        output::line(text)?;
     } else {
         for plan in &plans {
-            print!("{}", print_text(plan));
+            output::text(&print_text(plan))?;
         }
     }
     Ok(())

@@ -120,6 +120,13 @@ pub fn read(disk: &dyn ReadAt) -> Result<PartitionTable> {
     layout.table()
 }
 
+/// All partitions of `disk`, whatever they are for and wherever they lie.
+pub fn partitions(disk: &dyn ReadAt) -> Result<(TableKind, Vec<PartitionEntry>)> {
+    let layout = read_layout(disk)?;
+    let partitions = layout.partitions.into_iter().map(|(_, entry)| entry);
+    Ok((layout.kind, partitions.collect()))
+}
+
 /// The byte ranges that the partition table itself takes: the first sector and, with a GPT, both
 /// headers and both arrays of entries, as far as they are on the disk.
 pub fn table_ranges(disk: &dyn ReadAt) -> Result<Vec<Range<u64>>> {

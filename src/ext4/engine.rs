@@ -238,7 +238,7 @@ impl Engine {
         match failure {
             _ if full => self.full(&message),
             Failure::Engine(EngineError::Io(error)) => {
-                Error::failed(format!("{message} failed")).with_source(error)
+                Error::around(format!("{message} failed"), error)
             }
             Failure::Engine(
                 error @ (EngineError::BadChecksum { .. }

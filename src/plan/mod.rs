@@ -167,6 +167,15 @@ impl Account {
 }
 
 impl Plan {
+    /// Whether an image made after it holds what only its owner should read.
+    pub fn holds_secrets(&self) -> bool {
+        self.edits.iter().any(|edit| match &edit.action {
+            Action::Write(Content::Bytes { secret, .. }, _) => *secret,
+            Action::Account(account) => account.password_hash.is_some(),
+            _ => false,
+        })
+    }
+
     /// The payloads it needs, each once.
     pub fn payloads(&self) -> Vec<&PayloadRef> {
         let mut found: Vec<&PayloadRef> = self
