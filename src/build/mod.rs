@@ -9,6 +9,7 @@
 //! straight to its place. The copy takes 2 to 3 GB, can be removed at any time, and saves the next
 //! build of an `.img` about half a minute.
 
+mod base_check;
 mod memory;
 mod payloads;
 
@@ -28,6 +29,7 @@ use crate::plan::Plan;
 use crate::project::Project;
 use crate::source::{BaseImage, BaseRequest, FetchOptions, Fetcher};
 
+pub use base_check::check_with_bases;
 pub use memory::DEFAULT_MEMORY;
 use memory::Shares;
 
@@ -185,6 +187,7 @@ pub fn build(
     emit::prepare_folder(&options.out)?;
     let fetcher = Fetcher::new(options.fetch.clone(), job.clone())?;
     let bases = open_bases(project, nodes, options, &fetcher)?;
+    base_check::check(project, nodes, &plans, &bases)?;
     let payloads = payloads::load(&plans, &fetcher)?;
     let work: Vec<Work<'_>> = plans
         .iter()
@@ -421,6 +424,13 @@ pub fn patched_node(
     let plan = project.plan(node, false)?;
     let fetcher = Fetcher::new(options.fetch.clone(), job.clone())?;
     let base = open_base(&base_request(project, node, options), 1, options, &fetcher)?;
+    let base = Arc::new(base);
+    base_check::check(
+        project,
+        &[node],
+        std::slice::from_ref(&plan),
+        std::slice::from_ref(&base),
+    )?;
     let common = Common {
         payloads: &payloads::load(std::slice::from_ref(&plan), &fetcher)?,
         options,
@@ -433,7 +443,7 @@ pub fn patched_node(
     Ok(PatchedNode {
         disk,
         patched,
-        base: base.image.description,
+        base: base.image.description.clone(),
     })
 }
 

@@ -103,14 +103,19 @@ fn describe_base(base: &BaseUse) -> String {
     }
 }
 
-/// What is a file here is that file, whatever its name.
 pub(super) fn base_request(args: &BaseArgs) -> Option<BaseRequest> {
     let image = args.base.as_ref()?;
+    Some(base_named(image, args.base_sha256.clone()))
+}
+
+/// What is a file here is that file, whatever its name.
+pub(super) fn base_named(image: &str, sha256: Option<String>) -> BaseRequest {
     let path = Path::new(image);
-    Some(match path.is_file() {
-        true => BaseRequest::Path(path.to_owned()),
-        false => BaseRequest::from_setting(image, args.base_sha256.clone()),
-    })
+    if path.is_file() {
+        BaseRequest::Path(path.to_owned())
+    } else {
+        BaseRequest::from_setting(image, sha256)
+    }
 }
 
 pub(super) fn describe(hostname: &str, patched: &Patched) -> String {

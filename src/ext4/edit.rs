@@ -127,6 +127,11 @@ impl Ext4 {
         Ok(path::find(&self.engine, path, false)?.map(|node| stat_of(&node)))
     }
 
+    /// What `stat` says of `path`, symbolic links followed; `None` when they lead to nothing.
+    pub fn stat_target(&self, path: &str) -> Result<Option<Stat>> {
+        Ok(path::find(&self.engine, path, true)?.map(|node| stat_of(&node)))
+    }
+
     /// The content of the file at `path`; symbolic links are followed.
     pub fn read(&self, path: &str) -> Result<Vec<u8>> {
         const WHAT: &str = "reading";

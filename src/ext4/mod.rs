@@ -41,4 +41,4 @@ pub use edit::{Attr, Entry, Ext4, FileKind, Stat};
 pub use grow::{grow, max_len};
 pub use space::{Space, blocks_needed};
 pub use used::used_ranges;
-pub use write_time::last_written;
+pub use write_time::{label, last_written};

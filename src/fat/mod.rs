@@ -134,6 +134,12 @@ impl Fat {
         Ok(files)
     }
 
+    /// The label: an entry of the root directory, which is where Linux looks. Empty without one.
+    pub fn label(&self) -> Result<String> {
+        let root = self.directory(self.geometry.root_cluster)?;
+        Ok(root.label().unwrap_or_default())
+    }
+
     /// Bytes of the clusters that nothing uses.
     pub fn free_bytes(&self) -> u64 {
         u64::from(self.table.free()) * self.geometry.cluster_size

@@ -12,5 +12,5 @@ mod template;
 pub use catalog::Catalog;
 pub use context::{ClusterContext, USER_ID, node_context};
 pub use files::{FileKind, OverlayFile, Part, clean_path};
-pub use role::{Payload, Role, parse_mode, parse_owner};
+pub use role::{BaseRule, Payload, Role, parse_mode, parse_owner};
 pub use template::{Renderer, SecretMode, check_secrets};

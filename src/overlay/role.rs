@@ -64,10 +64,32 @@ pub struct OptionSpec {
     #[serde(default)]
     pub choices: Vec<String>,
     pub pattern: Option<String>,
+    /// What the value must be in the base image.
+    pub base: Option<BaseRule>,
     pub help: String,
 }
 
-#[derive(Debug, Clone, Copy, Deserialize)]
+/// What only the base image knows of a value. A list is checked value by value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BaseRule {
+    /// A time zone that the base has.
+    TimeZone,
+    /// A locale that the base can compile.
+    Locale,
+    /// An XKB layout.
+    Keyboard,
+    /// A program that accounts may have as their shell.
+    Shell,
+    /// A group.
+    Group,
+    /// A country with rules for Wi-Fi.
+    WifiCountry,
+    /// The label of a file system that is none of the base's own.
+    NewLabel,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OptionKind {
     String,
@@ -208,6 +230,12 @@ impl Role {
         for (name, option) in &m.options {
             if let Some(pattern) = &option.pattern {
                 full_match(pattern).map_err(|why| usage(format!("option {name}: {why}")))?;
+            }
+            let is_text = matches!(option.kind, OptionKind::String | OptionKind::List);
+            if option.base.is_some() && !is_text {
+                return Err(usage(format!(
+                    "option {name}: `base` is for options that are a string or a list"
+                )));
             }
         }
         for (path, mode) in m.modes.iter().chain(&m.directories) {

@@ -1,11 +1,11 @@
 //! Carries a [`Plan`] out on a copy-on-write disk: detects what the base has, grows its root file
 //! system when the payload needs room, and edits both partitions.
 
-mod accounts;
+pub(crate) mod accounts;
 mod boot_files;
 mod payload;
 mod root;
-mod units;
+pub(crate) mod units;
 mod used_ranges;
 
 use std::collections::BTreeMap;
@@ -65,12 +65,7 @@ pub fn apply(plan: &Plan, disk: &Arc<CowDisk>, options: &PatchOptions<'_>) -> Re
         None => ext4::last_written(&window)?,
     };
     let base = Base::probe(window, time)?;
-    let cloud_init = choose_identity(plan.identity, base.cloud_init)?;
-    let edits: Vec<&Edit> = plan
-        .edits
-        .iter()
-        .filter(|edit| applies(edit.when, cloud_init, base.cloud_init))
-        .collect();
+    let (cloud_init, edits) = base.edits_of(plan)?;
     let table = make_room(plan, disk, table, &base, &edits, options)?;
     patch_root(disk, &table, &edits, &new_ids, time, options)?;
     patch_boot(disk, &table, &edits, &new_ids, time)?;
@@ -102,19 +97,28 @@ fn root_window(disk: &Arc<CowDisk>, table: &PartitionTable) -> Result<Window> {
 }
 
 /// What the root file system of a base tells about it.
-struct Base {
+pub struct Base {
     cloud_init: bool,
     space: ext4::Space,
 }
 
 impl Base {
-    fn probe(window: Window, time: i64) -> Result<Self> {
+    /// Looks at the root file system in `window`.
+    pub fn probe(window: Window, time: i64) -> Result<Self> {
         let fs = open_root(window, time)?;
         let has = |path: &str| fs.stat(path).map(|s| s.is_some());
         let cloud_init = has("/etc/cloud/cloud.cfg")? && has("/usr/bin/cloud-init")?;
         let space = fs.space()?;
         fs.finish()?;
         Ok(Self { cloud_init, space })
+    }
+
+    /// Whether the identity goes through cloud-init's seed, and the edits that apply to this base.
+    pub fn edits_of<'p>(&self, plan: &'p Plan) -> Result<(bool, Vec<&'p Edit>)> {
+        let cloud_init = choose_identity(plan.identity, self.cloud_init)?;
+        let edits = plan.edits.iter();
+        let edits = edits.filter(|edit| applies(edit.when, cloud_init, self.cloud_init));
+        Ok((cloud_init, edits.collect()))
     }
 }
 
@@ -195,14 +199,7 @@ fn make_room(
 
 /// Length of the root partition in an image of `size` bytes.
 fn fixed_length(size: u64, image: u64, table: &PartitionTable, shortfall: u64) -> Result<u64> {
-    if size < image {
-        return Err(Error::usage(format!(
-            "`disk.size` is {} MiB, but the base image takes {} MiB and can not shrink",
-            size >> 20,
-            image >> 20
-        ))
-        .with_hint("raise `disk.size`, or leave it out: the image then grows as needed"));
-    }
+    refuse_to_shrink(size, image)?;
     let len = table.root_end(size).saturating_sub(table.root.start);
     if len < table.root.len.saturating_add(shortfall) {
         return Err(Error::failed(format!(
@@ -213,6 +210,19 @@ fn fixed_length(size: u64, image: u64, table: &PartitionTable, shortfall: u64) -
         .with_hint("raise `disk.size`, or leave it out: the image then grows as needed"));
     }
     Ok(len)
+}
+
+/// An image of `size` bytes has room for all of a base of `image` bytes, or is refused.
+pub fn refuse_to_shrink(size: u64, image: u64) -> Result<()> {
+    if size >= image {
+        return Ok(());
+    }
+    Err(Error::usage(format!(
+        "`disk.size` is {} MiB, but the base image takes {} MiB and can not shrink",
+        size >> 20,
+        image >> 20
+    ))
+    .with_hint("raise `disk.size`, or leave it out: the image then grows as needed"))
 }
 
 fn check_inodes(files: u64, space: ext4::Space, table: PartitionTable) -> Result<PartitionTable> {

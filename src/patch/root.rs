@@ -239,7 +239,7 @@ impl<'a> RootEditor<'a> {
     }
 
     fn enable(&mut self, unit: &str) -> Result<()> {
-        for link in units::enable(&self.fs, unit)? {
+        for link in units::enable(unit, &|path| units::read(&self.fs, path))? {
             self.symlink(&link.path, &link.target)?;
         }
         Ok(())

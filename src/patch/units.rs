@@ -6,7 +6,7 @@ use crate::ext4::Ext4;
 
 const ADMIN: &str = "/etc/systemd/system";
 /// Where units are looked for, in systemd's order.
-const FOLDERS: &[&str] = &[ADMIN, "/usr/lib/systemd/system", "/lib/systemd/system"];
+pub const FOLDERS: &[&str] = &[ADMIN, "/usr/lib/systemd/system", "/lib/systemd/system"];
 /// Units that name each other in `Also=` must not send us round for ever.
 const MAX_ALSO: usize = 32;
 
@@ -17,8 +17,14 @@ pub struct Link {
     pub target: String,
 }
 
-/// The links that enable `unit`.
-pub fn enable(fs: &Ext4, unit: &str) -> Result<Vec<Link>> {
+/// A unit file: where it is and what it says.
+pub struct UnitFile {
+    pub path: String,
+    pub text: String,
+}
+
+/// The links that enable `unit`. `find` finds unit files by the paths that they may have.
+pub fn enable(unit: &str, find: &dyn Fn(&str) -> Result<Option<UnitFile>>) -> Result<Vec<Link>> {
     let mut links = Vec::new();
     let mut pending = vec![unit.to_owned()];
     let mut seen: Vec<String> = Vec::new();
@@ -26,23 +32,34 @@ pub fn enable(fs: &Ext4, unit: &str) -> Result<Vec<Link>> {
         if seen.contains(&unit) || seen.len() >= MAX_ALSO {
             continue;
         }
-        let file = find(fs, &unit)?.ok_or_else(|| {
-            Error::failed(format!(
+        let file = first_found(&unit, find)?.ok_or_else(|| {
+            Error::usage(format!(
                 "there is no unit {unit} to enable: neither the base nor a role brings it"
             ))
         })?;
-        let text = String::from_utf8_lossy(&fs.read(&file)?).into_owned();
-        let install = Install::parse(&text);
+        let install = Install::parse(&file.text);
         if install.is_empty() {
-            return Err(Error::failed(format!(
-                "{file} can not be enabled: it has no [Install] section"
+            return Err(Error::usage(format!(
+                "{} can not be enabled: it has no [Install] section",
+                file.path
             )));
         }
-        links.extend(install.links(&unit, &file));
+        links.extend(install.links(&unit, &file.path));
         pending.extend(install.also.iter().cloned());
         seen.push(unit);
     }
     Ok(links)
+}
+
+/// The unit file at `path` of a root file system, if there is one.
+pub fn read(fs: &Ext4, path: &str) -> Result<Option<UnitFile>> {
+    if fs.stat(path)?.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(UnitFile {
+        path: path.to_owned(),
+        text: String::from_utf8_lossy(&fs.read(path)?).into_owned(),
+    }))
 }
 
 /// The links of `unit` that exist and that disabling it takes away.
@@ -63,21 +80,31 @@ pub fn disable(fs: &Ext4, unit: &str) -> Result<Vec<String>> {
 /// The link that masks `unit`.
 pub fn mask(unit: &str) -> Link {
     Link {
-        path: format!("{ADMIN}/{unit}"),
+        path: mask_path(unit),
         target: "/dev/null".to_owned(),
     }
 }
 
-fn find(fs: &Ext4, unit: &str) -> Result<Option<String>> {
-    for name in [Some(unit.to_owned()), template_of(unit)]
-        .into_iter()
-        .flatten()
-    {
-        for folder in FOLDERS {
-            let path = format!("{folder}/{name}");
-            if fs.stat(&path)?.is_some() {
-                return Ok(Some(path));
-            }
+/// The link that masks `unit` by pointing to /dev/null, or the empty file that does.
+pub fn mask_path(unit: &str) -> String {
+    format!("{ADMIN}/{unit}")
+}
+
+/// Where the file of `unit` may be, in systemd's order.
+pub fn paths(unit: &str) -> Vec<String> {
+    let names = [Some(unit.to_owned()), template_of(unit)];
+    let names = names.into_iter().flatten();
+    let below = |name: String| FOLDERS.iter().map(move |folder| format!("{folder}/{name}"));
+    names.flat_map(below).collect()
+}
+
+fn first_found(
+    unit: &str,
+    find: &dyn Fn(&str) -> Result<Option<UnitFile>>,
+) -> Result<Option<UnitFile>> {
+    for path in paths(unit) {
+        if let Some(file) = find(&path)? {
+            return Ok(Some(file));
         }
     }
     Ok(None)

@@ -1,0 +1,77 @@
+//! What only a base image can tell of the profiles: whether it has what the nodes ask for. Looked
+//! at before the first byte is written.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `facts.rs`, `formats.rs` | what a base has, and the files that tell it |
+//! | `settings.rs` | values of the profile: time zone, locale, shell, …, and options of roles |
+//! | `edits.rs` | edits of the plan: units, paths |
+
+mod edits;
+mod facts;
+mod formats;
+mod settings;
+
+pub use facts::BaseFacts;
+
+use crate::config::Node;
+use crate::error::{Error, Result};
+use crate::overlay::Role;
+use crate::patch;
+use crate::patch::accounts;
+use crate::plan::{Account, Action, Edit, Plan};
+use crate::problem::{Problem, Problems};
+
+/// A node and what is known of it before it is built.
+pub struct Subject<'a> {
+    pub node: &'a Node,
+    pub roles: Vec<&'a Role>,
+    pub plan: &'a Plan,
+}
+
+/// Tells what the base with `facts` lacks for a node, or has in its way. An error is one of reading
+/// the base.
+pub fn check(subject: &Subject<'_>, facts: &BaseFacts, problems: &mut Problems) -> Result<()> {
+    let Subject { node, roles, plan } = subject;
+    let mut tell_at = |key: &str, result: Result<()>| -> Result<()> {
+        let place = node.origin(key);
+        problems.keep(result.map_err(|error| placed(&place, error)))?;
+        Ok(())
+    };
+    if let Some(size) = plan.image_size {
+        tell_at("disk.size", patch::refuse_to_shrink(size, facts.size()))?;
+    }
+    let edits = match facts.probed().edits_of(plan) {
+        Ok((_, edits)) => edits,
+        Err(error) => {
+            tell_at("firstboot", Err(error))?;
+            plan.edits.iter().collect()
+        }
+    };
+    let account = edits.iter().find_map(|edit| account_of(edit));
+    if let Some(account) = account {
+        let base = facts.accounts()?;
+        for obstacle in accounts::obstacles(&base.passwd, &base.group, account) {
+            let what = format!("`user.name`: {}", obstacle.what);
+            problems.push(Problem::new(node.origin("user.name"), what).with_hint(obstacle.hint));
+        }
+    }
+    settings::check(node, roles, &edits, facts, problems)?;
+    edits::check(node, roles, &edits, facts, problems)
+}
+
+/// A usage error, with the place of the key that it is about in front.
+fn placed(place: &impl std::fmt::Display, error: Error) -> Error {
+    let placed = Error::new(error.kind(), format!("{place}: {error}"));
+    match error.hint() {
+        Some(hint) => placed.with_hint(hint),
+        None => placed,
+    }
+}
+
+fn account_of(edit: &Edit) -> Option<&Account> {
+    match &edit.action {
+        Action::Account(account) => Some(account),
+        _ => None,
+    }
+}
