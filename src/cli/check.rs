@@ -10,6 +10,7 @@ use crate::source::FetchOptions;
 
 pub fn run(args: &CheckArgs, job: &Job) -> Result<()> {
     let project = Project::open(&args.project.project, &args.project.set, &[])?;
+    project.check_files()?;
     let mut plans = Vec::new();
     for node in &project.cluster.nodes {
         plans.push(project.plan(node, args.no_secrets)?);
@@ -27,6 +28,9 @@ pub fn run(args: &CheckArgs, job: &Job) -> Result<()> {
         .iter()
         .map(|n| format!("{} ({}, {})", n.hostname, n.profile, n.address))
         .collect();
+    for note in &project.notes {
+        job.progress.note(note);
+    }
     job.progress.note(&format!(
         "{} nodes are fine: {}",
         names.len(),

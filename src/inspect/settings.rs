@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use super::edits::brings;
 use super::facts::{BaseFacts, Zones};
 use super::{account_of, formats};
-use crate::config::{Node, Schema};
+use crate::config::{Kind, Node, Schema};
 use crate::error::Result;
-use crate::overlay::{BaseRule, Role};
+use crate::overlay::Role;
 use crate::patch::accounts;
 use crate::plan::Edit;
 use crate::problem::{Problem, Problems, nearest};
@@ -17,10 +17,10 @@ const BUILT_IN_LOCALES: &[&str] = &["C", "C.UTF-8", "POSIX"];
 /// What makes a file a program that somebody can start.
 const EXECUTABLE: u32 = 0o111;
 
-/// A key, its values, and what the base must say of each.
+/// A key, its values, and what each of them is.
 struct Setting<'a> {
     key: String,
-    rule: BaseRule,
+    kind: Kind,
     values: Vec<&'a str>,
 }
 
@@ -47,7 +47,7 @@ pub fn check(
     let judge = Judge { edits, facts };
     for setting in core_settings(node).into_iter().chain(options(node, roles)) {
         for value in setting.values {
-            if let Some(flaw) = judge.flaw(setting.rule, value)? {
+            if let Some(flaw) = judge.flaw(setting.kind, value)? {
                 let place = node.origin(&setting.key);
                 let what = format!("`{}`: {}", setting.key, flaw.what);
                 problems.push(Problem::new(place, what).with_maybe_hint(flaw.hint));
@@ -66,31 +66,27 @@ fn core_settings(node: &Node) -> Vec<Setting<'_>> {
     [
         (
             "locale.timezone",
-            BaseRule::TimeZone,
+            Kind::TimeZone,
             vec![locale.timezone.as_str()],
         ),
-        ("locale.lang", BaseRule::Locale, vec![&locale.lang]),
-        (
-            "locale.keyboard",
-            BaseRule::Keyboard,
-            vec![&locale.keyboard],
-        ),
+        ("locale.lang", Kind::Locale, vec![&locale.lang]),
+        ("locale.keyboard", Kind::Keyboard, vec![&locale.keyboard]),
         (
             "locale.wifi_country",
-            BaseRule::WifiCountry,
+            Kind::Country,
             country.into_iter().collect(),
         ),
-        ("user.shell", BaseRule::Shell, vec![&node.user.shell]),
+        ("user.shell", Kind::Shell, vec![&node.user.shell]),
         (
             "user.groups",
-            BaseRule::Group,
+            Kind::GroupName,
             groups.map(String::as_str).collect(),
         ),
     ]
     .into_iter()
-    .map(|(key, rule, values)| Setting {
+    .map(|(key, kind, values)| Setting {
         key: key.to_owned(),
-        rule,
+        kind,
         values,
     })
     .collect()
@@ -107,7 +103,7 @@ fn default_groups() -> BTreeSet<String> {
         .collect()
 }
 
-/// Options of the node's roles that are about the base. An empty one is none.
+/// Options of the node's roles that are strings or lists of them. An empty one is none.
 fn options<'a>(node: &'a Node, roles: &'a [&'a Role]) -> impl Iterator<Item = Setting<'a>> {
     let all = roles.iter().flat_map(|role| {
         let options = role.manifest.options.iter();
@@ -119,7 +115,7 @@ fn options<'a>(node: &'a Node, roles: &'a [&'a Role]) -> impl Iterator<Item = Se
         let texts = texts.iter().filter_map(|text| text.as_str());
         Some(Setting {
             key: format!("{role}.{name}"),
-            rule: spec.base?,
+            kind: spec.of.unwrap_or(spec.kind),
             values: texts.filter(|text| !text.is_empty()).collect(),
         })
     })
@@ -131,15 +127,16 @@ struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    fn flaw(&self, rule: BaseRule, value: &str) -> Result<Option<Flaw>> {
-        match rule {
-            BaseRule::TimeZone => self.time_zone(value),
-            BaseRule::Locale => self.locale(value),
-            BaseRule::Keyboard => self.keyboard(value),
-            BaseRule::Shell => self.shell(value),
-            BaseRule::Group => self.group(value),
-            BaseRule::WifiCountry => self.wifi_country(value),
-            BaseRule::NewLabel => Ok(self.label(value)),
+    fn flaw(&self, kind: Kind, value: &str) -> Result<Option<Flaw>> {
+        match kind {
+            Kind::TimeZone => self.time_zone(value),
+            Kind::Locale => self.locale(value),
+            Kind::Keyboard => self.keyboard(value),
+            Kind::Shell => self.shell(value),
+            Kind::GroupName => self.group(value),
+            Kind::Country => self.wifi_country(value),
+            Kind::DiskLabel => Ok(self.label(value)),
+            _ => Ok(None),
         }
     }
 
