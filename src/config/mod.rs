@@ -16,7 +16,7 @@ pub use load::{Overrides, ProfileSource, Profiles, RawProfile};
 pub use net::{Cidr, IpRange};
 pub use node::{
     BaseSettings, Boot, Cluster, ClusterSettings, DiskSettings, DiskTable, FirstBoot, Locale,
-    Network, Node, OptionTable, Ssh, Sudo, Time, User,
+    Network, Node, OptionTable, Ssh, Sudo, Time, User, Wifi,
 };
 pub use schema::{Field, Pattern, Schema, Table};
 pub use value::{Item, Origin, Value};

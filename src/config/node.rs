@@ -1,7 +1,7 @@
 //! Typed settings of a node and of the cluster it belongs to, made from checked profiles.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 
 use serde::Serialize;
@@ -39,6 +39,7 @@ pub struct Node {
     pub first_boot: FirstBoot,
     pub base: BaseSettings,
     pub network: Network,
+    pub wifi: Wifi,
     pub settings: ClusterSettings,
     pub user: User,
     pub ssh: Ssh,
@@ -79,6 +80,16 @@ pub struct Network {
     pub interface: String,
     pub dhcp: Option<IpRange>,
     pub metallb: Option<IpRange>,
+}
+
+/// A Wi-Fi network to join.
+#[derive(Debug, Clone)]
+pub struct Wifi {
+    /// `None`: no Wi-Fi.
+    pub ssid: Option<String>,
+    pub hidden: bool,
+    /// `wpa2`, `wpa3` or `open`.
+    pub security: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -196,7 +207,7 @@ impl Cluster {
     }
 
     /// The name servers of the network as addresses; `None` for a name that no node has.
-    pub fn dns(&self, node: &Node) -> Vec<(String, Option<Ipv4Addr>)> {
+    pub fn dns(&self, node: &Node) -> Vec<(String, Option<IpAddr>)> {
         node.network
             .dns
             .iter()
@@ -204,7 +215,7 @@ impl Cluster {
                 let address = name
                     .parse()
                     .ok()
-                    .or_else(|| self.find(name).map(|n| n.address));
+                    .or_else(|| self.find(name).map(|n| n.address.into()));
                 (name.clone(), address)
             })
             .collect()
@@ -221,11 +232,14 @@ impl Node {
         format!("{}.{}", self.hostname, self.network.domain)
     }
 
-    /// Where `table.key` (or a key at the top) was written.
+    /// Where `table.key` (or a key at the top) was written; of a key that was not, where its table
+    /// or else the node was.
     pub fn origin(&self, key: &str) -> Origin {
-        self.origins
-            .get(key)
-            .or_else(|| self.origins.get("hostname"))
+        let table = key.split_once('.').map_or("", |(table, _)| table);
+        [key, table, "hostname"]
+            .into_iter()
+            .filter_map(|key| self.origins.get(key))
+            .find(|origin| !origin.is_default())
             .cloned()
             .unwrap_or_else(|| Origin::named(format!("profile {}", self.profile)))
     }
@@ -271,6 +285,7 @@ impl Node {
             first_boot: first_boot(values),
             base: base(&table_of(values, "base")),
             network: network.ok_or_else(|| Error::usage(required))?,
+            wifi: wifi(&table_of(values, "wifi")),
             settings: settings.ok_or_else(|| Error::usage(required))?,
             user: user(&table_of(values, "user")),
             ssh: ssh(&table_of(values, "ssh")),
@@ -403,6 +418,14 @@ fn ssh(table: &BTreeMap<String, Item>) -> Ssh {
     Ssh {
         enabled: flag(table, "enabled"),
         password_login: flag(table, "password_login"),
+    }
+}
+
+fn wifi(table: &BTreeMap<String, Item>) -> Wifi {
+    Wifi {
+        ssid: text_of(table, "ssid"),
+        hidden: flag(table, "hidden"),
+        security: text_of(table, "security").unwrap_or_default(),
     }
 }
 

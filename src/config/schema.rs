@@ -227,7 +227,7 @@ impl Field {
         let items = match (self.kind, &item.value) {
             (Kind::List, Value::List(items)) => items.as_slice(),
             (Kind::List, value) => {
-                let what = format!("`{key}` must be a list, not a {}", value.type_name());
+                let what = format!("`{key}` must be a list, not {}", value.type_name());
                 problems.push(Problem::new(&item.origin, what));
                 return;
             }
@@ -260,12 +260,13 @@ impl Field {
             Kind::List => Kind::String,
             kind => kind,
         });
+        // Never shown, and judged where it is read.
         let text = value.as_text().filter(|_| kind != Kind::SshKey);
         if text == Some("") {
             return Err("must not be empty".into());
         }
-        kind.check(value)?;
         self.check_bounds(value)?;
+        kind.check(value)?;
         let Some(text) = text else { return Ok(()) };
         if !self.choices.is_empty() && !self.choices.iter().any(|c| c == text) {
             let names: Vec<&str> = self.choices.iter().map(String::as_str).collect();

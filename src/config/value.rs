@@ -80,14 +80,14 @@ pub enum Value {
 }
 
 impl Value {
-    /// The TOML name of this value's type, for messages.
+    /// The TOML name of this value's type with its article, for messages.
     pub fn type_name(&self) -> &'static str {
         match self {
-            Self::Text(_) => "string",
-            Self::Integer(_) => "integer",
-            Self::Bool(_) => "boolean",
-            Self::List(_) => "list",
-            Self::Table(_) => "table",
+            Self::Text(_) => "a string",
+            Self::Integer(_) => "an integer",
+            Self::Bool(_) => "a boolean",
+            Self::List(_) => "a list",
+            Self::Table(_) => "a table",
             Self::Other(name) => name,
         }
     }
@@ -202,7 +202,7 @@ impl Lines<'_> {
         match value {
             DeValue::String(text) => Value::Text(text.to_string()),
             DeValue::Integer(n) => i64::from_str_radix(&n.as_str().replace('_', ""), n.radix())
-                .map_or(Value::Other("integer beyond 64 bits"), Value::Integer),
+                .map_or(Value::Other("an integer beyond 64 bits"), Value::Integer),
             DeValue::Boolean(b) => Value::Bool(*b),
             DeValue::Array(items) => Value::List(
                 items
@@ -214,8 +214,8 @@ impl Lines<'_> {
                     .collect(),
             ),
             DeValue::Table(table) => Value::Table(self.table(table)),
-            DeValue::Float(_) => Value::Other("float"),
-            DeValue::Datetime(_) => Value::Other("date"),
+            DeValue::Float(_) => Value::Other("a float"),
+            DeValue::Datetime(_) => Value::Other("a date"),
         }
     }
 

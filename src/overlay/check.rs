@@ -53,9 +53,13 @@ fn check_role_names(node: &Node, catalog: &Catalog, problems: &mut Problems) -> 
     for role in &roles {
         for other in &role.manifest.conflicts {
             if roles.iter().any(|r| r.name == *other) {
+                // Sorted, as each of the two may refuse the other.
+                let mut pair = [role.name.as_str(), other];
+                pair.sort_unstable();
+                let [a, b] = pair;
                 let what = format!(
-                    "the roles `{}` and `{other}` cannot both be on {}",
-                    role.name, node.hostname
+                    "the roles `{a}` and `{b}` cannot both be on {}",
+                    node.hostname
                 );
                 problems.push(Problem::new(node.origin("roles"), what));
             }

@@ -68,21 +68,27 @@ const FILTERS_WITH_VALUE: &[&str] = &[
     "serial=",
 ];
 
-/// A wired interface.
 pub fn interface(text: &str) -> Result<(), Reason> {
     let fine = (1..=15).contains(&text.len())
         && text
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
-    if !fine || text == "lo" {
+    if !fine || text == "lo" || text.starts_with("wwan") {
         return Err(format!("`{text}` is not a network interface like `eth0`"));
     }
-    if text.starts_with("wl") || text.starts_with("wwan") {
-        return Err(format!(
-            "`{text}` is a wireless interface; `network.interface` is the one with the cable, and Wi-Fi is set in [wifi]"
-        ));
-    }
     Ok(())
+}
+
+/// What 802.11 allows: 1 to 32 bytes.
+pub fn ssid(text: &str) -> Result<(), Reason> {
+    if text.len() <= 32 {
+        Ok(())
+    } else {
+        Err(format!(
+            "the name of a Wi-Fi network has at most 32 bytes, and this has {}",
+            text.len()
+        ))
+    }
 }
 
 /// Temperatures that make sense for a fan: 1 to 110 °C.
