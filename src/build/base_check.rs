@@ -102,16 +102,22 @@ fn open_here(
     problems: &mut Problems,
 ) -> Result<Option<Base>> {
     let opened = open_base(request, 1, options, fetcher);
-    let is_remote = !matches!(request, BaseRequest::Path(_));
+    // Of a URL not even the digest need be known here, which is a mistake of the user elsewhere.
+    let is_absent = |kind: ErrorKind| match request {
+        BaseRequest::Path(_) => false,
+        BaseRequest::Alias(_) => kind == ErrorKind::Failed,
+        BaseRequest::Url { .. } => matches!(kind, ErrorKind::Failed | ErrorKind::Usage),
+    };
     match opened {
-        Err(error) if is_remote && error.kind() == ErrorKind::Failed => {
+        Err(error) if is_absent(error.kind()) => {
             let place = match &options.base {
                 Some(_) => "--base".to_owned(),
                 None => node.origin("base.image").to_string(),
             };
             let words: Vec<String> = error.chain().map(ToString::to_string).collect();
             let (profile, argument) = (&node.profile, base_argument(options));
-            let problem = Problem::new(place, words.join(": ")).with_hint(format!(
+            let what = format!("the base image is not in the cache: {}", words.join(": "));
+            let problem = Problem::new(place, what).with_hint(format!(
                 "`imgbuild build --profile {profile}{argument}` downloads it; `check` never does"
             ));
             problems.push(problem);

@@ -107,7 +107,10 @@ impl Judge<'_> {
         match units::enable(unit, &|path| self.unit_file(path)) {
             Ok(_) => Ok(None),
             Err(error) if error.kind() == ErrorKind::Usage => {
-                let near = self.similar_unit(unit)?;
+                let near = match self.is_there(unit)? {
+                    true => None,
+                    false => self.similar_unit(unit)?,
+                };
                 let hint = near.map(|near| format!("did you mean `{near}`?"));
                 Ok(Some(self.tell(edit, error).with_maybe_hint(hint)))
             }
@@ -118,8 +121,7 @@ impl Judge<'_> {
     /// A link to /dev/null or an empty file where the administrator's units are (systemd.unit(5)).
     fn is_masked(&self, unit: &str) -> Result<bool> {
         let path = units::mask_path(unit);
-        let is_gone = |edit: &Edit| edit.path == path && matches!(edit.action, Action::Remove);
-        if brings(self.edits, &path) || root_edits(self.edits).any(is_gone) {
+        if brings(self.edits, &path) || self.removes(&path) {
             return Ok(false);
         }
         match self.facts.link(&path)? {
@@ -141,6 +143,21 @@ impl Judge<'_> {
         })
     }
 
+    /// Whether the node will have the file of `unit`, or something in its place.
+    fn is_there(&self, unit: &str) -> Result<bool> {
+        for path in units::paths(unit) {
+            if brings(self.edits, &path) || self.facts.entry(&path)?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn removes(&self, path: &str) -> bool {
+        let removes = |edit: &Edit| edit.path == path && matches!(edit.action, Action::Remove);
+        root_edits(self.edits).any(removes)
+    }
+
     /// The unit file that the node will have at `path`.
     fn unit_file(&self, path: &str) -> Result<Option<UnitFile>> {
         let brought = root_edits(self.edits).find_map(|edit| match &edit.action {
@@ -151,6 +168,7 @@ impl Judge<'_> {
         });
         let text = match brought {
             Some(text) => Some(text),
+            None if self.removes(path) => None,
             None => self.facts.text(path)?,
         };
         Ok(text.map(|text| UnitFile {
@@ -163,10 +181,8 @@ impl Judge<'_> {
     /// same name.
     fn disable(&self, edit: &Edit) -> Result<Option<Problem>> {
         let unit = edit.path.as_str();
-        for path in units::paths(unit) {
-            if brings(self.edits, &path) || self.facts.entry(&path)?.is_some() {
-                return Ok(None);
-            }
+        if self.is_there(unit)? {
+            return Ok(None);
         }
         let Some(near) = self.similar_unit(unit)? else {
             return Ok(None);
@@ -235,8 +251,7 @@ impl Judge<'_> {
                 Some(_) => {}
             }
         }
-        let is_gone = |e: &Edit| e.path == path && matches!(e.action, Action::Remove);
-        if root_edits(self.edits).any(is_gone) {
+        if self.removes(path) {
             return Ok(None);
         }
         let wants_folder = matches!(edit.action, Action::Directory(_));
