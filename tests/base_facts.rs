@@ -531,3 +531,34 @@ fn check_takes_the_bases_of_the_profiles_and_downloads_none() {
     ran.assert_fails(USAGE, &["no/such.img"]);
     assert!(!Path::new("out").exists());
 }
+
+#[test]
+fn nodes_without_room_are_told_together_before_one_is_built() {
+    let bench = Workbench::new();
+    bench.add_role("[[payload]]\nname = \"big\"\nfile = \"big\"\npath = \"/opt/big\"\n");
+    let big = fs::File::create(bench.path("big")).unwrap();
+    big.set_len(200 << 20).unwrap();
+    let with_role = PROFILE.replace("roles    = []", "roles    = [\"x\"]");
+    for (name, address, size) in [("a", 3, 300), ("b", 4, 301), ("node", 2, 900)] {
+        let text = with_role
+            .replace("\"node\"", &format!("\"{name}\""))
+            .replace("10.0.0.2", &format!("10.0.0.{address}"));
+        let disk = format!("[disk]\nsize = \"{size}MiB\"\n");
+        bench.write(&format!("profiles/{name}.toml"), text + &disk);
+    }
+    let base = fixture("trixie").display().to_string();
+    let ran = bench.run(&["--all", "--base", &base, "--offline", "--format", "img"]);
+    ran.assert_fails(
+        USAGE,
+        &[
+            "2 problems:",
+            "profiles/a.toml:13: `disk.size` of 300 MiB is too little",
+            "profiles/b.toml:13: `disk.size` of 301 MiB is too little",
+            "set `disk.size` to at least",
+        ],
+    );
+    assert_eq!(count(&ran), 2, "{}", ran.stderr);
+    bench.assert_nothing_left();
+    // All but the payload is known without it.
+    assert_fine(&check(&bench, &base));
+}

@@ -8,52 +8,77 @@ use crate::config::Node;
 use crate::error::{ErrorKind, Result, ResultExt};
 use crate::inspect::{self, BaseFacts, Subject};
 use crate::job::Job;
+use crate::patch::Payloads;
 use crate::plan::Plan;
 use crate::problem::{Problem, Problems};
 use crate::project::Project;
 use crate::source::{BaseRequest, FetchOptions, Fetcher};
 
-/// Checks every node against its base. All problems are reported at once.
-pub fn check(
-    project: &Project,
-    nodes: &[&Node],
-    plans: &[Plan],
-    bases: &[Arc<Base>],
-) -> Result<()> {
-    let mut problems = Problems::new();
-    let mut opened: Vec<(&Arc<Base>, BaseFacts)> = Vec::new();
-    for ((node, plan), base) in nodes.iter().zip(plans).zip(bases) {
-        let known = opened
-            .iter()
-            .position(|(other, _)| Arc::ptr_eq(other, base));
-        let index = match known {
-            Some(index) => index,
-            None => {
-                opened.push((base, facts_of(base)?));
-                opened.len() - 1
+/// Nodes with their plans, and the facts of their bases.
+pub struct BaseCheck<'a> {
+    /// Each node with the place of its base in `facts`.
+    subjects: Vec<(Subject<'a>, usize)>,
+    facts: Vec<BaseFacts>,
+}
+
+impl<'a> BaseCheck<'a> {
+    /// Opens each base once.
+    pub fn open(
+        project: &'a Project,
+        nodes: &[&'a Node],
+        plans: &'a [Plan],
+        bases: &[Arc<Base>],
+    ) -> Result<Self> {
+        let mut opened: Vec<&Arc<Base>> = Vec::new();
+        let mut facts = Vec::new();
+        let mut subjects = Vec::new();
+        for ((node, plan), base) in nodes.iter().zip(plans).zip(bases) {
+            let known = opened.iter().position(|other| Arc::ptr_eq(other, base));
+            if known.is_none() {
+                opened.push(base);
+                facts.push(facts_of(base)?);
             }
-        };
-        let (_, facts) = &opened[index];
-        check_node(project, node, plan, facts, &mut problems)?;
+            let place = known.unwrap_or(facts.len() - 1);
+            subjects.push((subject(project, node, plan)?, place));
+        }
+        Ok(Self { subjects, facts })
     }
-    problems.report()
+
+    /// What the bases lack or have in the way, as far as the plans tell. All of it at once.
+    pub fn check(&self) -> Result<()> {
+        self.each(|subject, facts, problems| inspect::check(subject, facts, problems))
+    }
+
+    /// Whether there is room for all that the plans and `payloads` bring.
+    pub fn check_room(&self, payloads: &Payloads) -> Result<()> {
+        self.each(|subject, facts, problems| {
+            inspect::check_room(subject, facts, payloads, problems)
+        })
+    }
+
+    fn each(
+        &self,
+        check: impl Fn(&Subject<'_>, &BaseFacts, &mut Problems) -> Result<()>,
+    ) -> Result<()> {
+        let mut problems = Problems::new();
+        for (subject, place) in &self.subjects {
+            check(subject, &self.facts[*place], &mut problems).context(|| against(subject.node))?;
+        }
+        problems.report()
+    }
+}
+
+fn against(node: &Node) -> String {
+    format!("checking {} against its base", node.hostname)
+}
+
+fn subject<'a>(project: &'a Project, node: &'a Node, plan: &'a Plan) -> Result<Subject<'a>> {
+    let roles = project.catalog.roles_of(node)?;
+    Ok(Subject { node, roles, plan })
 }
 
 fn facts_of(base: &Base) -> Result<BaseFacts> {
     BaseFacts::open(base.disk.clone()).context(|| format!("reading {}", base.image.description))
-}
-
-fn check_node(
-    project: &Project,
-    node: &Node,
-    plan: &Plan,
-    facts: &BaseFacts,
-    problems: &mut Problems,
-) -> Result<()> {
-    let roles = project.catalog.roles_of(node)?;
-    let subject = Subject { node, roles, plan };
-    inspect::check(&subject, facts, problems)
-        .context(|| format!("holding {} against its base", node.hostname))
 }
 
 /// Checks nodes against `base`, or each against its own, with nothing but what is on this computer.
@@ -85,7 +110,8 @@ pub fn check_with_bases(
             opened.insert(key.clone(), facts);
         }
         if let Some(Some(facts)) = opened.get(&key) {
-            check_node(project, node, plan, facts, &mut problems)?;
+            inspect::check(&subject(project, node, plan)?, facts, &mut problems)
+                .context(|| against(node))?;
         }
     }
     problems.report()?;

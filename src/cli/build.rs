@@ -119,14 +119,14 @@ pub(super) fn base_named(image: &str, sha256: Option<String>) -> BaseRequest {
 }
 
 pub(super) fn describe(hostname: &str, patched: &Patched) -> String {
+    let identity = match (&patched.cloud_init_off, patched.cloud_init) {
+        (_, true) => "through cloud-init".to_owned(),
+        (None, false) => "offline".to_owned(),
+        (Some(reason), false) => format!("offline (cloud-init of the base is off: {reason})"),
+    };
     format!(
-        "{hostname}: {} edits, identity {}, {} pages of 4 KiB changed, grown by {} MiB",
+        "{hostname}: {} edits, identity {identity}, {} pages of 4 KiB changed, grown by {} MiB",
         patched.edits,
-        if patched.cloud_init {
-            "through cloud-init"
-        } else {
-            "offline"
-        },
         patched.changed / PAGE_SIZE,
         patched.grown >> 20,
     )

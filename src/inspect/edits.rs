@@ -8,7 +8,7 @@ use crate::config::Node;
 use crate::error::{ErrorKind, Result};
 use crate::ext4::FileKind;
 use crate::overlay::{Part, Role};
-use crate::patch::units::{self, UnitFile};
+use crate::patch::units;
 use crate::plan::{Action, Content, Edit};
 use crate::problem::{Problem, Problems, nearest};
 
@@ -93,18 +93,15 @@ impl Judge<'_> {
 
     fn enable(&self, edit: &Edit) -> Result<Option<Problem>> {
         let unit = edit.path.as_str();
-        if self.is_masked(unit)? {
+        if let Some(mask) = self.mask(unit)? {
             let what = format!("`{unit}` is masked in the base, so enabling it has no effect");
-            let hint = format!(
-                "unmask it in a role: [remove] paths = [\"{}\"]",
-                units::mask_path(unit)
-            );
+            let hint = format!("unmask it in a role: [remove] paths = [\"{mask}\"]");
             return Ok(Some(self.tell(edit, what).with_hint(hint)));
         }
         if self.may_be_in_a_payload() {
             return Ok(None);
         }
-        match units::enable(unit, &|path| self.unit_file(path)) {
+        match units::enable(&|path| self.unit_text(path), unit) {
             Ok(_) => Ok(None),
             Err(error) if error.kind() == ErrorKind::Usage => {
                 let near = match self.is_there(unit)? {
@@ -118,16 +115,23 @@ impl Judge<'_> {
         }
     }
 
-    /// A link to /dev/null or an empty file where the administrator's units are (systemd.unit(5)).
-    fn is_masked(&self, unit: &str) -> Result<bool> {
-        let path = units::mask_path(unit);
-        if brings(self.edits, &path) || self.removes(&path) {
-            return Ok(false);
+    /// What masks `unit`: a link to /dev/null or an empty file of the base, in the folder that wins
+    /// (systemd.unit(5)).
+    fn mask(&self, unit: &str) -> Result<Option<String>> {
+        for path in units::paths(unit) {
+            if brings(self.edits, &path) {
+                return Ok(None);
+            }
+            let Some(stat) = self.facts.entry(&path)?.filter(|_| !self.removes(&path)) else {
+                continue;
+            };
+            let is_mask = match self.facts.link(&path)? {
+                Some(target) => target == units::NOWHERE,
+                None => stat.size == 0,
+            };
+            return Ok(is_mask.then_some(path));
         }
-        match self.facts.link(&path)? {
-            Some(target) => Ok(target == "/dev/null"),
-            None => Ok(self.facts.text(&path)?.is_some_and(|text| text.is_empty())),
-        }
+        Ok(None)
     }
 
     /// Whether units may come with payloads, which are not there yet.
@@ -158,23 +162,19 @@ impl Judge<'_> {
         root_edits(self.edits).any(removes)
     }
 
-    /// The unit file that the node will have at `path`.
-    fn unit_file(&self, path: &str) -> Result<Option<UnitFile>> {
+    /// The text of the unit file that the node will have at `path`.
+    fn unit_text(&self, path: &str) -> Result<Option<String>> {
         let brought = root_edits(self.edits).find_map(|edit| match &edit.action {
             Action::Write(Content::Bytes { bytes, .. }, _) if edit.path == path => {
                 Some(String::from_utf8_lossy(bytes).into_owned())
             }
             _ => None,
         });
-        let text = match brought {
-            Some(text) => Some(text),
-            None if self.removes(path) => None,
-            None => self.facts.text(path)?,
-        };
-        Ok(text.map(|text| UnitFile {
-            path: path.to_owned(),
-            text,
-        }))
+        match brought {
+            Some(text) => Ok(Some(text)),
+            None if self.removes(path) => Ok(None),
+            None => self.facts.text(path),
+        }
     }
 
     /// To disable what is not there is a precaution, unless the base has something of almost the

@@ -6,11 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::formats::{self, Layouts};
-use crate::disk::{CowDisk, ReadAt, Window, partition_table};
+use crate::disk::ReadAt;
 use crate::error::Result;
-use crate::ext4::{self, Ext4, FileKind, Stat};
-use crate::fat::Fat;
-use crate::patch;
+use crate::ext4::{FileKind, Stat};
+use crate::patch::OpenBase;
 
 const ZONES: &str = "/usr/share/zoneinfo";
 /// Not names of zones: links to whatever the machine has set.
@@ -27,11 +26,7 @@ const WIFI_RULES: &str = "/usr/lib/firmware/regulatory.db";
 
 /// The facts of one base.
 pub struct BaseFacts {
-    root: Ext4,
-    probed: patch::Base,
-    /// Bytes of the image.
-    size: u64,
-    labels: Vec<(String, &'static str)>,
+    base: OpenBase,
     targets: RefCell<BTreeMap<String, Option<Stat>>>,
     entries: RefCell<BTreeMap<String, Option<Stat>>>,
     zones: OnceCell<Zones>,
@@ -57,26 +52,10 @@ pub struct Accounts {
 }
 
 impl BaseFacts {
-    /// Finds the partitions of `base` and opens both.
-    pub fn open(base: Arc<dyn ReadAt>) -> Result<Self> {
-        let size = base.len();
-        let disk = Arc::new(CowDisk::new(base));
-        let table = partition_table::read(disk.as_ref())?;
-        let window = |part: &partition_table::PartitionEntry| {
-            Window::new(disk.clone(), part.start, part.len)
-        };
-        let root_window = window(&table.root)?;
-        let time = ext4::last_written(&root_window)?;
-        let boot = Fat::open(window(&table.boot)?, time)?;
-        let labels = vec![
-            (boot.label()?, "boot partition"),
-            (ext4::label(&root_window)?, "root file system"),
-        ];
+    /// The facts of the image on `disk`.
+    pub fn open(disk: Arc<dyn ReadAt>) -> Result<Self> {
         Ok(Self {
-            probed: patch::Base::probe(root_window.clone(), time)?,
-            root: Ext4::open(root_window, time)?,
-            size,
-            labels,
+            base: OpenBase::open(disk)?,
             targets: RefCell::default(),
             entries: RefCell::default(),
             zones: OnceCell::new(),
@@ -88,19 +67,9 @@ impl BaseFacts {
         })
     }
 
-    /// What decides which edits apply.
-    pub fn probed(&self) -> &patch::Base {
-        &self.probed
-    }
-
-    /// Bytes of the image.
-    pub fn size(&self) -> u64 {
-        self.size
-    }
-
-    /// Labels of the base's file systems, and what has them.
-    pub fn labels(&self) -> &[(String, &'static str)] {
-        &self.labels
+    /// What says whether plans can be carried out.
+    pub fn base(&self) -> &OpenBase {
+        &self.base
     }
 
     /// What `path` of the root file system leads to, symbolic links followed.
@@ -108,7 +77,7 @@ impl BaseFacts {
         if let Some(known) = self.targets.borrow().get(path) {
             return Ok(*known);
         }
-        let found = self.root.stat_target(path)?;
+        let found = self.base.root.stat_target(path)?;
         self.targets.borrow_mut().insert(path.to_owned(), found);
         Ok(found)
     }
@@ -118,7 +87,7 @@ impl BaseFacts {
         if let Some(known) = self.entries.borrow().get(path) {
             return Ok(*known);
         }
-        let found = self.root.stat(path)?;
+        let found = self.base.root.stat(path)?;
         self.entries.borrow_mut().insert(path.to_owned(), found);
         Ok(found)
     }
@@ -127,7 +96,7 @@ impl BaseFacts {
     pub fn names_in(&self, path: &str) -> Result<Vec<String>> {
         match self.target(path)? {
             Some(stat) if stat.kind == FileKind::Directory => {
-                let entries = self.root.read_dir(path)?;
+                let entries = self.base.root.read_dir(path)?;
                 Ok(entries.into_iter().map(|entry| entry.name).collect())
             }
             _ => Ok(Vec::new()),
@@ -142,7 +111,7 @@ impl BaseFacts {
 
     fn bytes(&self, path: &str) -> Result<Option<Vec<u8>>> {
         match self.target(path)? {
-            Some(stat) if stat.kind == FileKind::File => self.root.read(path).map(Some),
+            Some(stat) if stat.kind == FileKind::File => self.base.root.read(path).map(Some),
             _ => Ok(None),
         }
     }
@@ -150,7 +119,9 @@ impl BaseFacts {
     /// Where the symbolic link at `path` points; `None` when there is none.
     pub fn link(&self, path: &str) -> Result<Option<String>> {
         match self.entry(path)? {
-            Some(stat) if stat.kind == FileKind::Symlink => self.root.read_link(path).map(Some),
+            Some(stat) if stat.kind == FileKind::Symlink => {
+                self.base.root.read_link(path).map(Some)
+            }
             _ => Ok(None),
         }
     }
@@ -184,7 +155,7 @@ impl BaseFacts {
         depth: usize,
         names: &mut BTreeSet<String>,
     ) -> Result<()> {
-        for entry in self.root.read_dir(&format!("{ZONES}/{prefix}"))? {
+        for entry in self.base.root.read_dir(&format!("{ZONES}/{prefix}"))? {
             let name = format!("{prefix}{}", entry.name);
             // Folders and zones begin with a capital letter; lists and tables do not.
             let is_named = entry.name.starts_with(|c: char| c.is_ascii_uppercase());

@@ -15,10 +15,9 @@ mod settings;
 pub use facts::BaseFacts;
 
 use crate::config::Node;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::overlay::Role;
-use crate::patch;
-use crate::patch::accounts;
+use crate::patch::{Payloads, accounts};
 use crate::plan::{Account, Action, Edit, Plan};
 use crate::problem::{Problem, Problems};
 
@@ -38,11 +37,9 @@ pub fn check(subject: &Subject<'_>, facts: &BaseFacts, problems: &mut Problems) 
         problems.keep(result.map_err(|error| placed(&place, error)))?;
         Ok(())
     };
-    if let Some(size) = plan.image_size {
-        tell_at("disk.size", patch::refuse_to_shrink(size, facts.size()))?;
-    }
-    let edits = match facts.probed().edits_of(plan) {
-        Ok((_, edits)) => edits,
+    tell_at("disk.size", facts.base().check_size(plan))?;
+    let edits = match facts.base().edits_of(plan) {
+        Ok(edits) => edits,
         Err(error) => {
             tell_at("firstboot", Err(error))?;
             plan.edits.iter().collect()
@@ -58,6 +55,37 @@ pub fn check(subject: &Subject<'_>, facts: &BaseFacts, problems: &mut Problems) 
     }
     settings::check(node, roles, &edits, facts, problems)?;
     edits::check(node, roles, &edits, facts, problems)
+}
+
+/// Tells whether the root file system can have the room that a node takes. Only with the payloads is
+/// that known.
+pub fn check_room(
+    subject: &Subject<'_>,
+    facts: &BaseFacts,
+    payloads: &Payloads,
+    problems: &mut Problems,
+) -> Result<()> {
+    let Subject { node, plan, .. } = subject;
+    let checked = facts.base().check_room(plan, payloads);
+    // Without a size of its own the image grows until the base sets a limit.
+    let key = match plan.image_size {
+        Some(_) => "disk.size",
+        None => "base.image",
+    };
+    let placed = checked.map_err(|error| match error.kind() {
+        ErrorKind::Failed => as_usage(&node.origin(key), &error),
+        _ => error,
+    });
+    problems.keep(placed).map(drop)
+}
+
+fn as_usage(place: &impl std::fmt::Display, error: &Error) -> Error {
+    let words: Vec<String> = error.chain().map(ToString::to_string).collect();
+    let usage = Error::usage(format!("{place}: {}", words.join(": ")));
+    match error.hint() {
+        Some(hint) => usage.with_hint(hint),
+        None => usage,
+    }
 }
 
 /// A usage error, with the place of the key that it is about in front.

@@ -254,7 +254,7 @@ impl Judge<'_> {
     }
 
     fn label(&self, label: &str) -> Option<Flaw> {
-        let mut labels = self.facts.labels().iter();
+        let mut labels = self.facts.base().labels.iter();
         let (_, owner) = labels.find(|(known, _)| known == label)?;
         let what = format!("`{label}` is the label of the base's own {owner}");
         Some(Flaw::new(what, Some("choose another label".to_owned())))

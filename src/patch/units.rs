@@ -2,11 +2,13 @@
 //! (systemd.unit(5), "[Install] Section Options").
 
 use crate::error::{Error, Result};
-use crate::ext4::Ext4;
+use crate::ext4::{Ext4, FileKind};
 
 const ADMIN: &str = "/etc/systemd/system";
 /// Where units are looked for, in systemd's order.
 pub const FOLDERS: &[&str] = &[ADMIN, "/usr/lib/systemd/system", "/lib/systemd/system"];
+/// What a masked unit is a link to.
+pub const NOWHERE: &str = "/dev/null";
 /// Units that name each other in `Also=` must not send us round for ever.
 const MAX_ALSO: usize = 32;
 
@@ -17,14 +19,19 @@ pub struct Link {
     pub target: String,
 }
 
-/// A unit file: where it is and what it says.
-pub struct UnitFile {
-    pub path: String,
-    pub text: String,
+/// The text of the file that `path` leads to; `None` when it leads to none.
+pub fn text(fs: &Ext4, path: &str) -> Result<Option<String>> {
+    match fs.stat_target(path)? {
+        Some(stat) if stat.kind == FileKind::File => {
+            let bytes = fs.read(path)?;
+            Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
+        }
+        _ => Ok(None),
+    }
 }
 
-/// The links that enable `unit`. `find` finds unit files by the paths that they may have.
-pub fn enable(unit: &str, find: &dyn Fn(&str) -> Result<Option<UnitFile>>) -> Result<Vec<Link>> {
+/// The links that enable `unit`. `read` gives the text of a file, `None` when there is none.
+pub fn enable(read: &dyn Fn(&str) -> Result<Option<String>>, unit: &str) -> Result<Vec<Link>> {
     let mut links = Vec::new();
     let mut pending = vec![unit.to_owned()];
     let mut seen: Vec<String> = Vec::new();
@@ -32,34 +39,24 @@ pub fn enable(unit: &str, find: &dyn Fn(&str) -> Result<Option<UnitFile>>) -> Re
         if seen.contains(&unit) || seen.len() >= MAX_ALSO {
             continue;
         }
-        let file = first_found(&unit, find)?.ok_or_else(|| {
+        let is_there = |path: &str| Ok(read(path)?.is_some());
+        let file = find(&is_there, &unit)?.ok_or_else(|| {
             Error::usage(format!(
                 "there is no unit {unit} to enable: neither the base nor a role brings it"
             ))
         })?;
-        let install = Install::parse(&file.text);
+        let text = read(&file)?.unwrap_or_default();
+        let install = Install::parse(&text);
         if install.is_empty() {
             return Err(Error::usage(format!(
-                "{} can not be enabled: it has no [Install] section",
-                file.path
+                "{file} can not be enabled: it has no [Install] section"
             )));
         }
-        links.extend(install.links(&unit, &file.path));
+        links.extend(install.links(&unit, &file));
         pending.extend(install.also.iter().cloned());
         seen.push(unit);
     }
     Ok(links)
-}
-
-/// The unit file at `path` of a root file system, if there is one.
-pub fn read(fs: &Ext4, path: &str) -> Result<Option<UnitFile>> {
-    if fs.stat(path)?.is_none() {
-        return Ok(None);
-    }
-    Ok(Some(UnitFile {
-        path: path.to_owned(),
-        text: String::from_utf8_lossy(&fs.read(path)?).into_owned(),
-    }))
 }
 
 /// The links of `unit` that exist and that disabling it takes away.
@@ -77,34 +74,38 @@ pub fn disable(fs: &Ext4, unit: &str) -> Result<Vec<String>> {
     Ok(found)
 }
 
-/// The link that masks `unit`.
-pub fn mask(unit: &str) -> Link {
-    Link {
-        path: mask_path(unit),
-        target: "/dev/null".to_owned(),
+/// Whether `path` is what masks a unit: a link to /dev/null or an empty file.
+pub fn is_mask(fs: &Ext4, path: &str) -> Result<bool> {
+    let Some(stat) = fs.stat(path)? else {
+        return Ok(false);
+    };
+    match stat.kind {
+        FileKind::Symlink => Ok(fs.read_link(path)? == NOWHERE),
+        FileKind::File => Ok(stat.size == 0),
+        _ => Ok(false),
     }
 }
 
-/// The link that masks `unit` by pointing to /dev/null, or the empty file that does.
-pub fn mask_path(unit: &str) -> String {
-    format!("{ADMIN}/{unit}")
+/// The link that masks `unit`.
+pub fn mask(unit: &str) -> Link {
+    Link {
+        path: format!("{ADMIN}/{unit}"),
+        target: NOWHERE.to_owned(),
+    }
 }
 
-/// Where the file of `unit` may be, in systemd's order.
+/// Where the file of `unit` or of its template may be, the folder that wins first.
 pub fn paths(unit: &str) -> Vec<String> {
     let names = [Some(unit.to_owned()), template_of(unit)];
-    let names = names.into_iter().flatten();
     let below = |name: String| FOLDERS.iter().map(move |folder| format!("{folder}/{name}"));
-    names.flat_map(below).collect()
+    names.into_iter().flatten().flat_map(below).collect()
 }
 
-fn first_found(
-    unit: &str,
-    find: &dyn Fn(&str) -> Result<Option<UnitFile>>,
-) -> Result<Option<UnitFile>> {
+/// The file of `unit`, or of its template, in the folder that wins.
+pub fn find(is_there: &dyn Fn(&str) -> Result<bool>, unit: &str) -> Result<Option<String>> {
     for path in paths(unit) {
-        if let Some(file) = find(&path)? {
-            return Ok(Some(file));
+        if is_there(&path)? {
+            return Ok(Some(path));
         }
     }
     Ok(None)
