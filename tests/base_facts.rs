@@ -552,8 +552,8 @@ fn nodes_without_room_are_told_together_before_one_is_built() {
         USAGE,
         &[
             "2 problems:",
-            "profiles/a.toml:13: `disk.size` of 300 MiB is too little",
-            "profiles/b.toml:13: `disk.size` of 301 MiB is too little",
+            "profiles/a.toml:12: `disk.size` of 300 MiB is too little",
+            "profiles/b.toml:12: `disk.size` of 301 MiB is too little",
             "set `disk.size` to at least",
         ],
     );

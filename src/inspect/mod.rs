@@ -57,8 +57,9 @@ pub fn check(subject: &Subject<'_>, facts: &BaseFacts, problems: &mut Problems) 
     edits::check(node, roles, &edits, facts, problems)
 }
 
-/// Tells whether the root file system can have the room that a node takes. Only with the payloads is
-/// that known.
+/// Tells whether the root file system has the room that a node takes, in an image of the size that the
+/// profile fixes. An image without one grows; that a base sets a limit to that is an error. Only with
+/// the payloads is any of it known.
 pub fn check_room(
     subject: &Subject<'_>,
     facts: &BaseFacts,
@@ -67,13 +68,8 @@ pub fn check_room(
 ) -> Result<()> {
     let Subject { node, plan, .. } = subject;
     let checked = facts.base().check_room(plan, payloads);
-    // Without a size of its own the image grows until the base sets a limit.
-    let key = match plan.image_size {
-        Some(_) => "disk.size",
-        None => "base.image",
-    };
-    let placed = checked.map_err(|error| match error.kind() {
-        ErrorKind::Failed => as_usage(&node.origin(key), &error),
+    let placed = checked.map_err(|error| match plan.image_size {
+        Some(_) if error.kind() == ErrorKind::Failed => as_usage(&node.origin("disk.size"), &error),
         _ => error,
     });
     problems.keep(placed).map(drop)
