@@ -365,12 +365,12 @@ fn a_payload_beyond_what_the_file_system_can_grow_to() {
     base.assert_fails(FAILED, &["can not grow beyond", "MiB", "hint: "]);
 
     // A fixed size that leaves too little room, and one that the base does not fit into.
-    big.set_len(300 << 20).unwrap();
+    big.set_len(60 << 20).unwrap();
     for (size, code, words) in [
         (
-            "256MiB",
+            "208MiB",
             USAGE,
-            ["`disk.size` of 256 MiB", "too little", "hint: "],
+            ["`disk.size` of 208 MiB", "too little", "hint: "],
         ),
         (
             "64MiB",

@@ -64,6 +64,8 @@ impl SmallBase {
         base.file("etc/hosts", "127.0.0.1 localhost\n");
         base.file("etc/default/keyboard", "XKBLAYOUT=\"us\"\n");
         base.file("etc/locale.gen", "# en_GB.UTF-8 UTF-8\n");
+        base.file("usr/bin/bash", "");
+        base.link("bin", "usr/bin");
         for unit in ["ssh.service", "getty@.service"] {
             base.unit(unit);
         }
