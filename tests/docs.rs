@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
 
-use imgbuild::config::{Field, Kind, Table, Value};
+use imgbuild::config::{Field, Table, Value};
 use imgbuild::overlay::Catalog;
 
 fn compare(name: &str, wanted: &str) {

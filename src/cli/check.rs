@@ -2,14 +2,14 @@
 
 use super::args::CheckArgs;
 use super::build::base_named;
+use super::open_project;
 use crate::build::check_with_bases;
 use crate::error::Result;
 use crate::job::Job;
-use crate::project::Project;
 use crate::source::FetchOptions;
 
 pub fn run(args: &CheckArgs, job: &Job) -> Result<()> {
-    let project = Project::open(&args.project.project, &args.project.set, &[])?;
+    let project = open_project(&args.project, &[], job)?;
     project.check_files()?;
     let mut plans = Vec::new();
     for node in &project.cluster.nodes {

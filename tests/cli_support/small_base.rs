@@ -1,7 +1,7 @@
 //! Small bases, made from a folder: for what the fixtures have not.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -65,6 +65,8 @@ impl SmallBase {
         base.file("etc/default/keyboard", "XKBLAYOUT=\"us\"\n");
         base.file("etc/locale.gen", "# en_GB.UTF-8 UTF-8\n");
         base.file("usr/bin/bash", "");
+        let mode = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(base.tree("usr/bin/bash"), mode).unwrap();
         base.link("bin", "usr/bin");
         for unit in ["ssh.service", "getty@.service"] {
             base.unit(unit);
