@@ -373,9 +373,9 @@ fn a_payload_beyond_what_the_file_system_can_grow_to() {
             ["`disk.size` of 208 MiB", "too little", "hint: "],
         ),
         (
-            "64MiB",
+            "100MiB",
             USAGE,
-            ["`disk.size` is 64 MiB", "can not shrink", "hint: "],
+            ["`disk.size` is 100 MiB", "can not shrink", "hint: "],
         ),
     ] {
         let set = format!("disk.size={size}");

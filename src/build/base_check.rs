@@ -46,7 +46,7 @@ impl<'a> BaseCheck<'a> {
 
     /// What the bases lack or have in the way, as far as the plans tell. All of it at once.
     pub fn check(&self) -> Result<()> {
-        self.each(|subject, facts, problems| inspect::check(subject, facts, problems))
+        self.each(inspect::check)
     }
 
     /// Whether there is room for all that the plans and `payloads` bring.

@@ -14,7 +14,7 @@ mod settings;
 
 pub use facts::BaseFacts;
 
-use crate::config::Node;
+use crate::config::{Node, Origin};
 use crate::error::{Error, ErrorKind, Result};
 use crate::overlay::Role;
 use crate::patch::{Payloads, accounts};
@@ -69,27 +69,23 @@ pub fn check_room(
     let Subject { node, plan, .. } = subject;
     let checked = facts.base().check_room(plan, payloads);
     let placed = checked.map_err(|error| match plan.image_size {
-        Some(_) if error.kind() == ErrorKind::Failed => as_usage(&node.origin("disk.size"), &error),
-        _ => error,
+        Some(_) => placed(&node.origin("disk.size"), error),
+        None => error,
     });
     problems.keep(placed).map(drop)
 }
 
-fn as_usage(place: &impl std::fmt::Display, error: &Error) -> Error {
+/// An error of what the user asked for, with the place where that was written in front. What went
+/// wrong otherwise, such as a base that cannot be read, stays as it is.
+fn placed(place: &Origin, error: Error) -> Error {
+    if !matches!(error.kind(), ErrorKind::Usage | ErrorKind::Failed) {
+        return error;
+    }
     let words: Vec<String> = error.chain().map(ToString::to_string).collect();
     let usage = Error::usage(format!("{place}: {}", words.join(": ")));
     match error.hint() {
         Some(hint) => usage.with_hint(hint),
         None => usage,
-    }
-}
-
-/// A usage error, with the place of the key that it is about in front.
-fn placed(place: &impl std::fmt::Display, error: Error) -> Error {
-    let placed = Error::new(error.kind(), format!("{place}: {error}"));
-    match error.hint() {
-        Some(hint) => placed.with_hint(hint),
-        None => placed,
     }
 }
 
