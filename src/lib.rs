@@ -21,6 +21,7 @@
 //! | [`fat`] | editing FAT32 | disk |
 //! | [`ext4`] | editing and growing ext4 | disk |
 //! | [`patch`] | carries a plan out on a disk; which parts of a disk are in use | config, overlay, plan, source, disk, fat, ext4 |
+//! | [`inspect`] | what only a base can tell: whether it has what nodes ask for | config, overlay, plan, patch, disk, fat, ext4 |
 //! | [`lzma`] | LZMA2 streams, changed without compressing them again | nothing of ours |
 //! | [`emit`] | raw, xz, zstd and gzip images, block maps, checksums | disk, lzma |
 //! | [`flash`] | reasons not to write to a device, and writing to one | disk |
@@ -38,6 +39,7 @@ pub mod error;
 pub mod ext4;
 pub mod fat;
 pub mod flash;
+pub mod inspect;
 pub mod job;
 pub mod lzma;
 pub mod overlay;

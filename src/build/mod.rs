@@ -9,6 +9,7 @@
 //! straight to its place. The copy takes 2 to 3 GB, can be removed at any time, and saves the next
 //! build of an `.img` about half a minute.
 
+mod base_check;
 mod memory;
 mod payloads;
 
@@ -28,6 +29,8 @@ use crate::plan::Plan;
 use crate::project::Project;
 use crate::source::{BaseImage, BaseRequest, FetchOptions, Fetcher};
 
+use base_check::BaseCheck;
+pub use base_check::check_with_bases;
 pub use memory::DEFAULT_MEMORY;
 use memory::Shares;
 
@@ -182,7 +185,11 @@ pub fn build(
     emit::prepare_folder(&options.out)?;
     let fetcher = Fetcher::new(options.fetch.clone(), job.clone())?;
     let bases = open_bases(project, nodes, options, &fetcher)?;
+    let base_check = BaseCheck::open(project, nodes, &plans, &bases)?;
+    base_check.check()?;
     let payloads = payloads::load(&plans, &fetcher)?;
+    base_check.check_room(&payloads)?;
+    drop(base_check);
     let work: Vec<Work<'_>> = plans
         .iter()
         .zip(&bases)
@@ -422,8 +429,14 @@ pub fn patched_node(
     let plan = project.plan(node, false)?;
     let fetcher = Fetcher::new(options.fetch.clone(), job.clone())?;
     let base = open_base(&base_request(project, node, options), 1, options, &fetcher)?;
+    let base = Arc::new(base);
+    let (plans, bases) = (std::slice::from_ref(&plan), std::slice::from_ref(&base));
+    let base_check = BaseCheck::open(project, &[node], plans, bases)?;
+    base_check.check()?;
+    let payloads = payloads::load(plans, &fetcher)?;
+    base_check.check_room(&payloads)?;
     let common = Common {
-        payloads: &payloads::load(std::slice::from_ref(&plan), &fetcher)?,
+        payloads: &payloads,
         options,
         shares: Shares::new(options, 1),
         pages: Arc::new(PageMemory::new(memory::PAGES, &std::env::temp_dir())),
@@ -434,7 +447,7 @@ pub fn patched_node(
     Ok(PatchedNode {
         disk,
         patched,
-        base: base.image.description,
+        base: base.image.description.clone(),
     })
 }
 

@@ -153,6 +153,9 @@ pub struct CheckArgs {
     /// Do not look whether the secrets are there
     #[arg(long)]
     pub no_secrets: bool,
+    /// Also check against the base images: IMAGE, or the profiles' own. Never downloads
+    #[arg(long, value_name = "IMAGE", num_args = 0..=1)]
+    pub base: Option<Option<String>>,
 }
 
 #[derive(Debug, Args)]

@@ -96,28 +96,33 @@ fn describe_base(base: &BaseUse) -> String {
     }
 }
 
-/// What is a file here is that file, whatever its name.
 pub(super) fn base_request(args: &BaseArgs) -> Option<BaseRequest> {
     let image = args.base.as_ref()?;
+    Some(base_named(image, args.base_sha256.clone()))
+}
+
+/// What is a file here is that file, whatever its name.
+pub(super) fn base_named(image: &str, sha256: Option<String>) -> BaseRequest {
     let path = Path::new(image);
-    Some(match path.is_file() {
-        true => BaseRequest::Path {
+    if path.is_file() {
+        BaseRequest::Path {
             path: path.to_owned(),
-            sha256: args.base_sha256.clone(),
-        },
-        false => BaseRequest::from_setting(image, args.base_sha256.clone()),
-    })
+            sha256,
+        }
+    } else {
+        BaseRequest::from_setting(image, sha256)
+    }
 }
 
 pub(super) fn describe(hostname: &str, patched: &Patched) -> String {
+    let identity = match (&patched.cloud_init_off, patched.cloud_init) {
+        (_, true) => "through cloud-init".to_owned(),
+        (None, false) => "offline".to_owned(),
+        (Some(reason), false) => format!("offline (cloud-init of the base is off: {reason})"),
+    };
     format!(
-        "{hostname}: {} edits, identity {}, {} pages of 4 KiB changed, grown by {} MiB",
+        "{hostname}: {} edits, identity {identity}, {} pages of 4 KiB changed, grown by {} MiB",
         patched.edits,
-        if patched.cloud_init {
-            "through cloud-init"
-        } else {
-            "offline"
-        },
         patched.changed / PAGE_SIZE,
         patched.grown >> 20,
     )

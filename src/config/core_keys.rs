@@ -206,7 +206,7 @@ const USER: &[Key] = &[
         "Groups the user is in. Those of the default that the base does not have are left out.",
     )
     .or("[\"adm\", \"dialout\", \"cdrom\", \"audio\", \"users\", \"sudo\", \"video\", \"games\", \"plugdev\", \"input\", \"render\", \"netdev\", \"gpio\", \"i2c\", \"spi\"]"),
-    key("shell", Kind::NodePath, "Login shell.").or("\"/bin/bash\""),
+    key("shell", Kind::Shell, "Login shell.").or("\"/bin/bash\""),
     key(
         "sudo",
         Kind::String,

@@ -221,6 +221,12 @@ fn seed_edits(user_data: &str, instance_id: &str) -> Vec<Edit> {
     edits.into_iter().map(|e| on(When::CloudInit, e)).collect()
 }
 
+/// The line of /etc/locale.gen that has the locale `lang` compiled.
+pub fn locale_line(lang: &str) -> String {
+    let charset = lang.split('.').nth(1).unwrap_or("UTF-8");
+    format!("{lang} {charset}")
+}
+
 fn offline_edits(node: &Node, ssh_keys: &[String]) -> Vec<Edit> {
     let locale = &node.locale;
     let owner = |mode| Attr {
@@ -239,8 +245,7 @@ fn offline_edits(node: &Node, ssh_keys: &[String]) -> Vec<Edit> {
         };
         edit(Part::Root, path, ORIGIN, action)
     };
-    let charset = locale.lang.split('.').nth(1).unwrap_or("UTF-8");
-    let generated = format!("{} {charset}", locale.lang);
+    let generated = locale_line(&locale.lang);
     let mut edits = vec![
         write(
             &format!("/etc/systemd/system/{LOCALE_UNIT}"),

@@ -8,6 +8,7 @@ mod print;
 use serde::Serialize;
 
 pub use build::{PlanOptions, plan_node};
+pub use identity::locale_line;
 pub use print::{print_json, print_text};
 
 use crate::config::DiskTable;
