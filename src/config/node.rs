@@ -6,9 +6,11 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
+use super::core_keys::is_core_table;
+use super::kind::parse_size;
 use super::load::{RawProfile, table_of, text_of};
 use super::net::{Cidr, IpRange};
-use super::schema::{Schema, dotted, parse_size};
+use super::schema::{Schema, dotted};
 use super::value::{Item, Origin, Value};
 use crate::error::{Error, Result};
 use crate::problem::{Problem, Problems};
@@ -158,12 +160,14 @@ impl Cluster {
     /// Checks every profile against `schema` and makes typed nodes of those that name a host.
     pub fn resolve(raw: Vec<RawProfile>, schema: &Schema) -> Result<Self> {
         let mut nodes = Vec::new();
+        let mut problems = Problems::new();
         for mut profile in raw {
-            schema.apply(&mut profile.values)?;
-            if profile.is_node {
-                nodes.push(Node::from_values(&profile, schema)?);
+            let applied = schema.apply(&mut profile.values);
+            if problems.keep(applied)?.is_some() && profile.is_node {
+                nodes.extend(problems.keep(Node::from_values(&profile, schema))?);
             }
         }
+        problems.report()?;
         let Some(first) = nodes.first() else {
             return Err(Error::usage("no profile names a host")
                 .with_hint("a node's profile sets `hostname` and `address`"));
@@ -224,6 +228,27 @@ impl Node {
             .or_else(|| self.origins.get("hostname"))
             .cloned()
             .unwrap_or_else(|| Origin::named(format!("profile {}", self.profile)))
+    }
+
+    /// Where item `index` of the list `table.key` was written.
+    pub fn item_origin(&self, key: &str, index: usize) -> Option<Origin> {
+        self.origins.get(&item_key(key, index)).cloned()
+    }
+
+    /// Whether `table.key` was written anywhere, and is not a default.
+    pub fn is_set(&self, key: &str) -> bool {
+        self.origins.get(key).is_some_and(|o| !o.is_default())
+    }
+
+    /// Where the node's own profile, not one that it extends, sets a key of `table`.
+    pub fn own_table(&self, table: &str) -> Option<Origin> {
+        // A node says its host name itself.
+        let own = self.origins.get("hostname")?;
+        let prefix = format!("{table}.");
+        let keys = self.origins.range(prefix.clone()..);
+        keys.take_while(|(key, _)| key.starts_with(&prefix))
+            .find(|(_, origin)| origin.is_beside(own))
+            .map(|(_, origin)| origin.clone())
     }
 
     fn from_values(profile: &RawProfile, schema: &Schema) -> Result<Self> {
@@ -424,11 +449,9 @@ fn secrets(table: &BTreeMap<String, Item>) -> BTreeMap<String, (String, Origin)>
 
 /// Options of the tables that are roles; an option without a value is null.
 fn options(values: &BTreeMap<String, Item>, schema: &Schema) -> BTreeMap<String, OptionTable> {
-    let core = Schema::core();
-    let is_role = |name: &str| !core.tables().any(|t| t.name == name);
     schema
         .tables()
-        .filter(|table| is_role(&table.name))
+        .filter(|table| !is_core_table(&table.name))
         .map(|table| {
             let given = table_of(values, &table.name);
             let options = table.fields.iter().map(|field| {
@@ -460,8 +483,16 @@ fn origins(values: &BTreeMap<String, Item>) -> BTreeMap<String, Origin> {
     for (key, item) in values {
         origins.insert(key.clone(), item.origin.clone());
         for (inner, item) in item.value.as_table().into_iter().flatten() {
-            origins.insert(format!("{key}.{inner}"), item.origin.clone());
+            let key = format!("{key}.{inner}");
+            for (index, item) in item.value.as_list().iter().enumerate() {
+                origins.insert(item_key(&key, index), item.origin.clone());
+            }
+            origins.insert(key, item.origin.clone());
         }
     }
     origins
+}
+
+fn item_key(key: &str, index: usize) -> String {
+    format!("{key}[{index}]")
 }

@@ -8,6 +8,9 @@ use toml::de::{DeTable, DeValue};
 
 use crate::error::{Error, Result};
 
+/// What the origin of a default is called.
+const DEFAULT: &str = "default";
+
 /// Where a value was written: a line of a file, or a `--set` of the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
@@ -22,6 +25,21 @@ impl Origin {
             source: file,
             line: Some(line),
         }
+    }
+
+    /// Whether both were written in the same file.
+    pub fn is_beside(&self, other: &Self) -> bool {
+        self.line.is_some() && self.source == other.source
+    }
+
+    /// Whether nobody wrote it.
+    pub fn is_default(&self) -> bool {
+        self.line.is_none() && &*self.source == DEFAULT
+    }
+
+    /// The origin of a value that nobody wrote.
+    pub fn default_value() -> Self {
+        Self::named(DEFAULT)
     }
 
     /// A place without lines: a default, or an option of the command line.
@@ -89,6 +107,14 @@ impl Value {
                 .filter_map(|i| i.value.as_text().map(str::to_owned))
                 .collect(),
             _ => Vec::new(),
+        }
+    }
+
+    /// The items of a list; empty for anything else.
+    pub fn as_list(&self) -> &[Item] {
+        match self {
+            Self::List(items) => items,
+            _ => &[],
         }
     }
 

@@ -100,6 +100,7 @@ pub fn node_context(
             "bluetooth": node.boot.bluetooth,
             "poe_fan": node.boot.poe_fan,
             "usb_quirks": node.boot.usb_quirks,
+            "cmdline": node.boot.cmdline,
         },
         "disk": { "table": node.disk.table },
     })))
