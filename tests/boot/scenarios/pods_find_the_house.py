@@ -15,7 +15,7 @@ import tomllib
 import real_dnsmasq
 from dns_client import Answer, ask
 from expected import DOMAIN, NODES, RESOLVERS
-from harness.network import ip
+from harness.network import BRIDGE, ip
 from recorders import accepted, ftl_dnsmasq, k3s_config
 
 LAB = None
@@ -27,13 +27,11 @@ QUESTIONS = 60
 
 def run(lab):
     toml = tomllib.loads(real_dnsmasq.file_of(lab.image("gateway"), "/etc/pihole/pihole.toml"))
-    ip("link", "add", "eth0", "type", "dummy")
-    ip("addr", "add", f"{GATEWAY.address}/24", "dev", "eth0")
-    ip("link", "set", "eth0", "up")
+    ip("addr", "add", f"{GATEWAY.address}/32", "dev", BRIDGE)
     with contextlib.ExitStack() as servers:
         servers.enter_context(real_dnsmasq.running(lab.workdir / "public", ["no-resolv", "no-hosts", f"local=/{DOMAIN}/",
                                                    f"address=/{OUTSIDE[0]}/{OUTSIDE[1]}"], 53, (PUBLIC,)))
-        host = ftl_dnsmasq.Host(GATEWAY.hostname, {"lo": (real_dnsmasq.LOOPBACK,), "eth0": (GATEWAY.address,)})
+        host = ftl_dnsmasq.Host(GATEWAY.hostname, {"lo": (real_dnsmasq.LOOPBACK,), BRIDGE: (GATEWAY.address,)})
         with real_dnsmasq.pihole(lab.workdir / "pihole", toml, host, port=53, upstream=PUBLIC, listen=(GATEWAY.address,)):
             for profile in ("master", "worker-1"):
                 pods(lab, profile)
