@@ -63,6 +63,7 @@ const TABLES: &[CoreTable] = &[
     ("", "The node", NODE),
     ("base", "The operating system image to start from", BASE),
     ("network", "The network that all nodes share", NETWORK),
+    ("wifi", "Wi-Fi, beside the cable or in its place", WIFI),
     ("cluster", "What all nodes agree on", CLUSTER),
     ("user", "The account on every node", USER),
     ("ssh", "The SSH server", SSH),
@@ -130,7 +131,7 @@ const NETWORK: &[Key] = &[
     key(
         "interface",
         Kind::Interface,
-        "Wired network interface that gets the address.",
+        "Network interface that gets the address. A wireless one, such as wlan0, needs [wifi].",
     )
     .or("\"eth0\""),
     key(
@@ -143,6 +144,27 @@ const NETWORK: &[Key] = &[
         Kind::Range,
         "Addresses reserved for the cluster's load balancer.",
     ),
+];
+
+const WIFI: &[Key] = &[
+    key(
+        "ssid",
+        Kind::Ssid,
+        "Name of the network. With it the radio is switched on. Unless `network.interface` is wireless, the node gets an address by DHCP there.",
+    ),
+    key(
+        "hidden",
+        Kind::Bool,
+        "The network does not announce its name.",
+    )
+    .or("false"),
+    key(
+        "security",
+        Kind::String,
+        "wpa2 also joins networks that offer WPA2 and WPA3. The password is the secret `wifi_password`.",
+    )
+    .or("\"wpa2\"")
+    .one_of(&["wpa2", "wpa3", "open"]),
 ];
 
 const CLUSTER: &[Key] = &[

@@ -3,6 +3,7 @@
 
 mod checks;
 mod core_keys;
+mod folder;
 mod kind;
 mod load;
 mod net;
@@ -16,7 +17,7 @@ pub use load::{Overrides, ProfileSource, Profiles, RawProfile};
 pub use net::{Cidr, IpRange};
 pub use node::{
     BaseSettings, Boot, Cluster, ClusterSettings, DiskSettings, DiskTable, FirstBoot, Locale,
-    Network, Node, OptionTable, Ssh, Sudo, Time, User,
+    Network, Node, OptionTable, Ssh, Sudo, Time, User, Wifi,
 };
 pub use schema::{Field, Pattern, Schema, Table};
 pub use value::{Item, Origin, Value};

@@ -227,7 +227,7 @@ impl Field {
         let items = match (self.kind, &item.value) {
             (Kind::List, Value::List(items)) => items.as_slice(),
             (Kind::List, value) => {
-                let what = format!("`{key}` must be a list, not a {}", value.type_name());
+                let what = format!("`{key}` must be a list, not {}", value.type_name());
                 problems.push(Problem::new(&item.origin, what));
                 return;
             }
@@ -260,12 +260,13 @@ impl Field {
             Kind::List => Kind::String,
             kind => kind,
         });
+        // Never shown, and judged where it is read.
         let text = value.as_text().filter(|_| kind != Kind::SshKey);
         if text == Some("") {
             return Err("must not be empty".into());
         }
-        kind.check(value)?;
         self.check_bounds(value)?;
+        kind.check(value)?;
         let Some(text) = text else { return Ok(()) };
         if !self.choices.is_empty() && !self.choices.iter().any(|c| c == text) {
             let names: Vec<&str> = self.choices.iter().map(String::as_str).collect();
@@ -335,14 +336,17 @@ mod tests {
     #[test]
     fn wrong_kinds_say_what_is_wanted() {
         for (text, why) in [
-            ("roles = \"k3s\"", "list of strings"),
+            ("roles = \"k3s\"", "must be a list"),
             ("address = \"10.0.0.256\"", "not an IPv4"),
             ("hostname = \"localhost\"", "reserved"),
             ("hostname = \"Big_Host\"", "not a host name"),
             ("[user]\nname = \"root\"", "system account"),
             ("[ssh]\nenabled = \"yes\"", "true or false"),
-            ("firstboot = \"never\"", "`auto`, `cloud-init`, `offline`"),
-            ("[disk]\ntable = \"mbr\"", "`keep`, `gpt`"),
+            (
+                "firstboot = \"never\"",
+                "not one of `auto`, `cloud-init`, `offline`",
+            ),
+            ("[disk]\ntable = \"mbr\"", "not one of `keep`, `gpt`"),
             ("[secrets]\npassword_hash = 5", "env:NAME"),
             ("user = 5", "must be a table"),
         ] {

@@ -26,8 +26,13 @@ fn is_broadcast(address: IpAddr) -> bool {
 }
 
 pub fn address_or_name(text: &str) -> Result<(), Reason> {
-    let is_address = text.contains(':') || text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-    if is_address {
+    let is_ipv4 = text.contains(|c: char| c.is_ascii_digit())
+        && text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    let is_ipv6 = text.contains(':')
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_hexdigit() || b == b':' || b == b'.');
+    if is_ipv4 || is_ipv6 {
         return ip(text).map(drop);
     }
     name::dns_name(text).map_err(|_| format!("`{text}` is neither an address nor a host name"))

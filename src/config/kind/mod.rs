@@ -92,8 +92,10 @@ pub enum Kind {
     Locale,
     Keyboard,
     Country,
-    /// A network interface with a cable.
+    /// A network interface.
     Interface,
+    /// Name of a Wi-Fi network.
+    Ssid,
     /// Label of an ext4 file system.
     DiskLabel,
     /// Thousandths of a degree Celsius.
@@ -152,6 +154,7 @@ impl Kind {
             Self::Keyboard => "keyboard layout",
             Self::Country => "country code",
             Self::Interface => "network interface",
+            Self::Ssid => "name of a Wi-Fi network",
             Self::DiskLabel => "file system label",
             Self::Millidegrees => "millidegrees",
             Self::UsbQuirk => "quirk",
@@ -181,7 +184,7 @@ impl Kind {
             _ => "a ",
         };
         let wanted = self.describe();
-        format!("must be {article}{wanted}, not a {}", value.type_name())
+        format!("must be {article}{wanted}, not {}", value.type_name())
     }
 
     fn check_number(self, n: i64) -> Result<(), Reason> {
@@ -235,6 +238,7 @@ impl Kind {
             Self::Keyboard => place::keyboard(text),
             Self::Country => place::country(text),
             Self::Interface => boot::interface(text),
+            Self::Ssid => boot::ssid(text),
             Self::Millidegrees => boot::millidegrees(text),
             Self::UsbQuirk => boot::usb_quirk(text),
             Self::KernelWord => boot::kernel_word(text),
@@ -528,15 +532,12 @@ mod tests {
         judge(
             Kind::Interface,
             &["eth0", "end0", "enp1s0", "enxb827eb000000"],
-            &[
-                "wlan0",
-                "wlp2s0",
-                "eth0 ",
-                "",
-                "lo",
-                "a/b",
-                "sixteencharacters",
-            ],
+            &["wwan0", "eth0 ", "", "lo", "a/b", "sixteencharacters"],
+        );
+        judge(
+            Kind::Ssid,
+            &["home", "Café Wi-Fi", "a;b"],
+            &["thirty-three characters are too many", "a\nb"],
         );
         judge(
             Kind::Millidegrees,
@@ -552,6 +553,8 @@ mod tests {
                 "quiet root=/dev/sda2",
                 "ds=nocloud",
                 "cloud-init=disabled",
+                "quiet single",
+                "systemd.unit=rescue.target",
                 "rdinit=/x",
             ],
         );
@@ -574,6 +577,8 @@ mod tests {
                 "[pi44]",
                 "kernel=kernel7l.img",
                 "cmdline=other.txt",
+                "arm_freq 1800",
+                "os_prefix=x/",
                 "[pi4",
                 "a\nb",
             ],
