@@ -1,15 +1,18 @@
 //! A project: the folder with `profiles/` and `overlays/`, or the built-in ones.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use crate::config::{Cluster, Node, Overrides, ProfileSource, Profiles, check_cluster};
 use crate::error::{Error, Result, ResultExt};
-use crate::overlay::Catalog;
+use crate::overlay::{Catalog, check_shared_secrets};
 use crate::plan::{Plan, PlanOptions, plan_node};
+use crate::problem::Problems;
+use crate::secrets::Vault;
 
 /// All profiles and roles of a project, checked against each other.
 pub struct Project {
-    folder: PathBuf,
+    vault: Arc<Vault>,
     pub cluster: Cluster,
     pub catalog: Catalog,
     /// Whether the profiles are the built-in ones.
@@ -30,7 +33,7 @@ impl Project {
         catalog.check(&cluster)?;
         check_cluster(&cluster)?;
         Ok(Self {
-            folder: folder.to_owned(),
+            vault: Arc::new(Vault::new(folder)),
             cluster,
             catalog,
             built_in: matches!(profiles.source(), ProfileSource::BuiltIn),
@@ -38,7 +41,7 @@ impl Project {
     }
 
     pub fn folder(&self) -> &Path {
-        &self.folder
+        self.vault.project()
     }
 
     /// The nodes of the named profiles, or all of them, sorted by profile.
@@ -61,10 +64,24 @@ impl Project {
             .collect()
     }
 
-    /// Plans a node. With `redact`, secrets are neither needed nor shown.
+    /// Plans `nodes`, and tells everything that is wrong with what they are given: keys, secrets, and
+    /// secrets that differ between nodes. With `redact`, secrets are neither needed nor shown.
+    pub fn plans(&self, nodes: &[&Node], redact: bool) -> Result<Vec<Plan>> {
+        let mut problems = Problems::new();
+        let mut plans = Vec::new();
+        for node in nodes {
+            plans.extend(problems.keep(self.plan(node, redact))?);
+        }
+        let vault = (!redact).then_some(self.vault.as_ref());
+        check_shared_secrets(&self.cluster, &self.catalog, vault, &mut problems)?;
+        problems.report()?;
+        Ok(plans)
+    }
+
+    /// Plans one node by itself.
     pub fn plan(&self, node: &Node, redact: bool) -> Result<Plan> {
         let options = PlanOptions {
-            project: self.folder.clone(),
+            vault: self.vault.clone(),
             redact,
         };
         plan_node(&self.cluster, &self.catalog, node, &options)

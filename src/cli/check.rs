@@ -7,9 +7,7 @@ use crate::project::Project;
 
 pub fn run(args: &CheckArgs, job: &Job) -> Result<()> {
     let project = Project::open(&args.project.project, &args.project.set, &[])?;
-    for node in &project.cluster.nodes {
-        project.plan(node, args.no_secrets)?;
-    }
+    project.plans(&project.select(&[], true)?, args.no_secrets)?;
     let names: Vec<String> = project
         .cluster
         .nodes

@@ -20,7 +20,6 @@ pub fn check_cluster(cluster: &Cluster) -> Result<()> {
     for node in &cluster.nodes {
         check_address(node, &mut problems);
         check_dns(cluster, node, &mut problems);
-        check_keys_exist(node, &mut problems);
         check_fan(node, &mut problems);
     }
     if let Some(node) = cluster.nodes.first() {
@@ -124,17 +123,6 @@ fn check_fan(node: &Node, problems: &mut Problems) {
         let what =
             format!("`boot.poe_fan` has {steps} temperatures; the fan has {FAN_STEPS} steps");
         problems.push(Problem::new(node.origin("boot.poe_fan"), what));
-    }
-}
-
-fn check_keys_exist(node: &Node, problems: &mut Problems) {
-    let password = node.secrets.contains_key("password_hash");
-    if node.user.ssh_keys.is_empty() && !(node.ssh.password_login && password) && node.ssh.enabled {
-        let what = format!(
-            "nobody could log in to {}: `user.ssh_keys` is empty and password login is off",
-            node.hostname
-        );
-        problems.push(Problem::new(node.origin("user.ssh_keys"), what));
     }
 }
 
@@ -270,31 +258,10 @@ fn check_k3s(cluster: &Cluster, problems: &mut Problems) {
             problems.push(Problem::new(second.origin("roles"), what));
         }
     }
-    check_one_token(cluster, problems);
 }
 
 fn datastore(node: &Node) -> Option<&str> {
     node.options.get("k3s-server")?.get("datastore")?.as_str()
-}
-
-fn check_one_token(cluster: &Cluster, problems: &mut Problems) {
-    for secret in ["k3s_token", "k3s_agent_token"] {
-        let mut members = cluster.nodes.iter().filter(|n| is_k3s(n));
-        let Some(first) = members.next() else { return };
-        let of = |n: &Node| {
-            n.secrets
-                .get(secret)
-                .map(|(reference, _)| reference.clone())
-        };
-        if let Some(other) = members.find(|n| of(n) != of(first)) {
-            let key = format!("secrets.{secret}");
-            let what = format!(
-                "`{key}` of {} is not that of {}: a cluster has one token",
-                other.hostname, first.hostname
-            );
-            problems.push(Problem::new(other.origin(&key), what));
-        }
-    }
 }
 
 fn check_share(cluster: &Cluster, problems: &mut Problems) {

@@ -10,6 +10,7 @@ use super::net::{Cidr, IpRange};
 use super::value::{Item, Origin, Value};
 use crate::error::{Error, Result};
 use crate::problem::{Problem, Problems, nearest};
+use crate::secrets::check_reference;
 
 /// What a key's value must look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -434,7 +435,12 @@ impl Schema {
         for (key, item) in table {
             if !names.contains(&key.as_str()) {
                 problems.push(unknown_key(&item.origin, key, "secrets", &names));
-            } else if item.value.as_text().is_none() {
+            } else if let Some(text) = item.value.as_text() {
+                // Empty takes back what is inherited.
+                if let Some(refusal) = check_reference(text).err().filter(|_| !text.is_empty()) {
+                    problems.push(refusal.problem(&item.origin, &dotted("secrets", key)));
+                }
+            } else {
                 let what = format!(
                     "`secrets.{key}` must be a string that says where the secret is, like `env:NAME`, `file:PATH` or `cmd:COMMAND`"
                 );

@@ -7,10 +7,14 @@ mod files;
 mod filters;
 mod host_key;
 mod role;
+mod secret_use;
+mod shared_secrets;
 mod template;
 
 pub use catalog::Catalog;
 pub use context::{ClusterContext, USER_ID, node_context};
 pub use files::{FileKind, OverlayFile, Part, clean_path};
 pub use role::{Payload, Role, parse_mode, parse_owner};
-pub use template::{Renderer, SecretMode, check_secrets};
+pub use secret_use::check_secrets;
+pub use shared_secrets::check_shared_secrets;
+pub use template::{Renderer, SecretMode};
