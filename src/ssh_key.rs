@@ -157,14 +157,23 @@ fn explain_no_key(line: &str, options: &str, key: &str) -> String {
         Some("ssh-dss") => {
             "this is a DSA key, which OpenSSH 10 does not know any more; make another with `ssh-keygen -t ed25519`".to_owned()
         }
-        _ if options.contains('=') && words(key).any(|w| KEY_TYPES.iter().any(|t| t.name == w)) => {
-            "the options before the key have a blank in them that does not stand in quotes".to_owned()
+        _ if is_option(options) && words(key).any(|w| KEY_TYPES.iter().any(|t| t.name == w)) => {
+            "the options before the key have a blank in them that does not stand in quotes"
+                .to_owned()
         }
         _ if looks_like_path(line) => {
             "this is the name of a file; write `file:` before it".to_owned()
         }
         _ => NOT_A_KEY.to_owned(),
     }
+}
+
+/// Whether the first of `options` is one that sshd knows.
+fn is_option(options: &str) -> bool {
+    let name = options.split([',', '=', '"']).next().unwrap_or_default();
+    let name = name.to_ascii_lowercase();
+    let switch = name.strip_prefix("no-").unwrap_or(&name);
+    SWITCHES.contains(&switch) || PLAIN.contains(&&*name) || VALUED.contains(&&*name)
 }
 
 fn looks_like_path(line: &str) -> bool {
@@ -434,7 +443,7 @@ mod tests {
                 "not an OpenSSH public key",
             ),
             (format!("frobnicate {ED}"), "does not know"),
-            (format!("no-pty, no-x11-forwarding {ED}"), "do not end"),
+            (format!("no-pty, no-x11-forwarding {ED}"), "in quotes"),
             (format!("command=ls {ED}"), "wants a value in quotes"),
             (format!("command=\"ls {ED}"), "never closed"),
             (format!("pty,command=\"ls\"x {ED}"), "do not end"),
@@ -503,7 +512,14 @@ mod tests {
             assert_eq!(keygen(&line), Some(true), "{line}");
         }
         // What stands in options, and types that ssh-keygen 9 still reads, are sshd's own affair.
-        let own = ["DSA", "does not know", "do not end", "in quotes", "has 512"];
+        let own = [
+            "DSA",
+            "does not know",
+            "do not end",
+            "in quotes",
+            "wants a value in quotes",
+            "has 512",
+        ];
         for (line, why) in bad() {
             if !own.contains(&why) {
                 assert_eq!(keygen(&line), Some(false), "{line}");

@@ -344,7 +344,7 @@ const CORE_PATTERNS: &[(&str, &str, &str)] = &[
 /// Secrets that are not a role's.
 const CORE_SECRETS: &[(&str, &str)] = &[(
     "password_hash",
-    "The user's password as a crypt hash (yescrypt `$y$…` or SHA-512 `$6$…`); without it the account has none.",
+    "The user's password as a crypt hash (yescrypt `$y$…`, SHA-512 `$6$…`, SHA-256 `$5$…`, bcrypt `$2b$…` or scrypt `$7$…`); without it the account has none.",
 )];
 
 impl Schema {

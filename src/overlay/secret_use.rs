@@ -1,7 +1,9 @@
 //! `[secrets.NAME]` of role.toml: what a role asks of a secret. All rules are data.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
+use regex_lite::Regex;
 use serde::Deserialize;
 
 use super::role::{Required, Role};
@@ -10,7 +12,7 @@ use crate::clock;
 use crate::config::{Node, Origin, full_match};
 use crate::error::Result;
 use crate::problem::{Problem, Problems};
-use crate::secrets::{Refusal, Secret};
+use crate::secrets::{Memo, Refusal, Secret};
 
 /// A secret that a role asks for.
 #[derive(Debug, Clone, Deserialize)]
@@ -125,9 +127,13 @@ impl RefusedForm {
     }
 }
 
+/// Every node of a large cluster asks for the same few patterns.
+static PATTERNS: LazyLock<Memo<Option<Regex>>> = LazyLock::new(Memo::default);
+
 /// Patterns were checked when the role was read.
 fn matches(pattern: &str, value: &str) -> bool {
-    full_match(pattern).is_ok_and(|regex| regex.is_match(value))
+    let regex = PATTERNS.get(pattern, || full_match(pattern).ok());
+    regex.is_some_and(|regex| regex.is_match(value))
 }
 
 /// `secrets.NAME`

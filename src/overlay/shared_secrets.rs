@@ -1,5 +1,6 @@
 //! Secrets that must be the same wherever they are used: a cluster has one token.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::catalog::Catalog;
@@ -43,10 +44,16 @@ pub fn check_shared_secrets(
 }
 
 fn check_one(name: &str, uses: &[Use<'_>], vault: Option<&Vault>, problems: &mut Problems) {
-    let given = uses
+    let given: Vec<_> = uses
         .iter()
-        .find_map(|(node, place)| Some((*node, (*place)?)));
-    let Some((first, (reference, place))) = given else {
+        .filter_map(|(node, place)| Some((*node, (*place)?)))
+        .collect();
+    // What most nodes have is taken for right.
+    let count = |text: &String| given.iter().filter(|(_, (other, _))| other == text).count();
+    let most = given
+        .iter()
+        .min_by_key(|(_, (text, _))| Reverse(count(text)));
+    let Some((first, (reference, place))) = most else {
         return;
     };
     let key = key_of(name);
@@ -59,7 +66,7 @@ fn check_one(name: &str, uses: &[Use<'_>], vault: Option<&Vault>, problems: &mut
     }
     let Some(vault) = vault else { return };
     let mut told = BTreeSet::new();
-    for (node, (other, origin)) in uses.iter().filter_map(|(n, p)| Some((*n, (*p)?))) {
+    for (node, (other, origin)) in &given {
         if other == reference || !told.insert(origin.to_string()) {
             continue;
         }

@@ -2,6 +2,9 @@
 //! system everywhere, because its password hash must not lie on the boot partition. The rest goes
 //! through cloud-init's NoCloud seed where the base has cloud-init, and offline where it has not.
 
+use std::sync::LazyLock;
+
+use regex_lite::Regex;
 use sha2::{Digest, Sha256};
 
 use super::build::{PlanOptions, edit};
@@ -74,11 +77,14 @@ const CRYPT_HASHES: &[&str] = &[
     r"\$5\$(rounds=[1-9][0-9]{3,8}\$)?[^$:\s]{1,16}\$[./A-Za-z0-9]{43}",
 ];
 
+/// Compiled once: every node of a large cluster has a hash.
+static CRYPT_FORMS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
+    let forms = CRYPT_HASHES.iter().map(|form| full_match(form));
+    forms.filter_map(Result::ok).collect()
+});
+
 fn is_crypt_hash(text: &str) -> bool {
-    text.is_ascii()
-        && CRYPT_HASHES
-            .iter()
-            .any(|form| full_match(form).is_ok_and(|regex| regex.is_match(text)))
+    text.is_ascii() && CRYPT_FORMS.iter().any(|form| form.is_match(text))
 }
 
 /// The hash of the user's password, if there is one.

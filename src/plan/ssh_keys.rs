@@ -80,14 +80,20 @@ fn read_lines(text: &str, path: &str, origin: &Origin, problems: &mut Problems) 
     keys
 }
 
+/// A profile that many nodes extend is told of once: the message names no node.
 fn check_login(node: &Node, without_keys: bool, problems: &mut Problems) {
     let password = node.secrets.contains_key("password_hash");
     if node.ssh.enabled && without_keys && !(node.ssh.password_login && password) {
         let what = format!(
-            "nobody could log in to {}: `{KEY}` has no key, and password login is off or the user has no password",
-            node.hostname
+            "nobody could log in: `{KEY}` has no key, and there is no login with a password"
         );
-        problems.push(Problem::new(node.origin(KEY), what).with_hint(MAKE_ONE));
+        let written = node.origin(KEY);
+        let place = if written == Origin::named("default") {
+            node.origin("hostname")
+        } else {
+            written
+        };
+        problems.push(Problem::new(place, what).with_hint(MAKE_ONE));
     }
 }
 

@@ -10,6 +10,7 @@ mod vault;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
+pub use memo::Memo;
 pub use reference::check_reference;
 pub use vault::Vault;
 
