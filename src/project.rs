@@ -70,16 +70,28 @@ impl Project {
         let mut problems = Problems::new();
         let mut plans = Vec::new();
         for node in nodes {
-            plans.extend(problems.keep(self.plan(node, redact))?);
+            plans.extend(problems.keep(self.plan_one(node, redact))?);
         }
-        let vault = (!redact).then_some(self.vault.as_ref());
-        check_shared_secrets(&self.cluster, &self.catalog, vault, &mut problems)?;
+        self.check_shared(redact, &mut problems)?;
         problems.report()?;
         Ok(plans)
     }
 
-    /// Plans one node by itself.
+    /// Plans one node. What all nodes share is checked too.
     pub fn plan(&self, node: &Node, redact: bool) -> Result<Plan> {
+        let plan = self.plan_one(node, redact)?;
+        let mut problems = Problems::new();
+        self.check_shared(redact, &mut problems)?;
+        problems.report()?;
+        Ok(plan)
+    }
+
+    fn check_shared(&self, redact: bool, problems: &mut Problems) -> Result<()> {
+        let vault = (!redact).then_some(self.vault.as_ref());
+        check_shared_secrets(&self.cluster, &self.catalog, vault, problems)
+    }
+
+    fn plan_one(&self, node: &Node, redact: bool) -> Result<Plan> {
         let options = PlanOptions {
             vault: self.vault.clone(),
             redact,

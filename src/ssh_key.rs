@@ -5,6 +5,8 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::clock;
+
 /// Bits of an RSA key. sshd takes 1024, which has been within reach of attackers for years.
 const MIN_RSA_BITS: usize = 2048;
 /// What OpenSSH takes at the most (SSHBUF_MAX_BIGNUM).
@@ -168,12 +170,17 @@ fn explain_no_key(line: &str, options: &str, key: &str) -> String {
     }
 }
 
+/// Whether `name` is an option without a value.
+fn is_switch(name: &str) -> bool {
+    let positive = name.strip_prefix("no-").unwrap_or(name);
+    SWITCHES.contains(&positive) || PLAIN.contains(&name)
+}
+
 /// Whether the first of `options` is one that sshd knows.
 fn is_option(options: &str) -> bool {
     let name = options.split([',', '=', '"']).next().unwrap_or_default();
     let name = name.to_ascii_lowercase();
-    let switch = name.strip_prefix("no-").unwrap_or(&name);
-    SWITCHES.contains(&switch) || PLAIN.contains(&&*name) || VALUED.contains(&&*name)
+    is_switch(&name) || VALUED.contains(&name.as_str())
 }
 
 fn looks_like_path(line: &str) -> bool {
@@ -203,13 +210,21 @@ const VALUED: &[&str] = &[
     "tunnel",
 ];
 
+/// Of these sshd takes one, not several.
+const SINGLE: &[&str] = &["command", "principals", "from"];
+
 /// sshd ignores a key with an option that it does not know.
 fn check_options(options: &str) -> Checked {
     let mut rest = options;
+    let mut seen = Vec::new();
     loop {
-        rest = check_option(rest)?;
-        match rest.strip_prefix(',') {
-            None if rest.is_empty() => return Ok(()),
+        let (name, after) = check_option(rest)?;
+        if SINGLE.contains(&name.as_str()) && seen.contains(&name) {
+            return Err(format!("the option `{name}` stands before the key twice"));
+        }
+        seen.push(name);
+        match after.strip_prefix(',') {
+            None if after.is_empty() => return Ok(()),
             Some(more) if !more.is_empty() => rest = more,
             _ => {
                 return Err(
@@ -220,14 +235,13 @@ fn check_options(options: &str) -> Checked {
     }
 }
 
-/// Checks the first option and returns what follows it.
-fn check_option(text: &str) -> Checked<&str> {
+/// Checks the first option; returns its name and what follows it.
+fn check_option(text: &str) -> Checked<(String, &str)> {
     let end = text.find([',', '=', '"']).unwrap_or(text.len());
     let (name, rest) = text.split_at(end);
     let name = name.to_ascii_lowercase();
-    let switch = name.strip_prefix("no-").unwrap_or(&name);
-    if SWITCHES.contains(&switch) || PLAIN.contains(&name.as_str()) {
-        return Ok(rest);
+    if is_switch(&name) {
+        return Ok((name, rest));
     }
     if !VALUED.contains(&name.as_str()) {
         return Err(format!(
@@ -239,7 +253,47 @@ fn check_option(text: &str) -> Checked<&str> {
         .ok_or_else(|| format!("the option `{name}` before the key wants a value in quotes"))?;
     let end = closing_quote(value)
         .ok_or_else(|| format!("the quote behind the option `{name}` is never closed"))?;
-    Ok(&value[end + 1..])
+    check_value(&name, &value[..end])?;
+    Ok((name, &value[end + 1..]))
+}
+
+/// What sshd itself looks at in the value of an option.
+fn check_value(name: &str, value: &str) -> Checked {
+    match name {
+        "expiry-time" => check_expiry(value),
+        "permitopen" | "permitlisten" => check_port(name, value),
+        _ => Ok(()),
+    }
+}
+
+/// `20261231`, with `HHMM` or `HHMMSS` and `Z` behind it.
+fn check_expiry(value: &str) -> Checked {
+    let digits = value.strip_suffix('Z').unwrap_or(value);
+    let date = digits
+        .get(..8)
+        .filter(|_| matches!(digits.len(), 8 | 12 | 14))
+        .filter(|_| digits.bytes().all(|b| b.is_ascii_digit()))
+        .map(|day| format!("{}-{}-{}", &day[..4], &day[4..6], &day[6..]));
+    let Some(last) = date.as_deref().and_then(clock::parse_date) else {
+        return Err("`expiry-time` before the key wants a time like `20261231`".to_owned());
+    };
+    // A clock that cannot be read is told where the time of the build is wanted.
+    match clock::today().is_ok_and(|today| last < today) {
+        true => Err("the key has expired, as `expiry-time` before it says".to_owned()),
+        false => Ok(()),
+    }
+}
+
+fn check_port(name: &str, value: &str) -> Checked {
+    let (host, port) = match value.rsplit_once(':') {
+        Some((host, port)) => (Some(host), port),
+        None => (None, value),
+    };
+    let known = port == "*" || port.parse::<u16>().is_ok_and(|port| port > 0);
+    match known && (host.is_some() || name == "permitlisten") {
+        true => Ok(()),
+        false => Err(format!("`{name}` before the key wants `HOST:PORT`")),
+    }
 }
 
 fn closing_quote(value: &str) -> Option<usize> {
@@ -388,6 +442,8 @@ mod tests {
             "cert-authority,principals=\"a,b\"",
             "environment=\"A=b c\"",
             "expiry-time=\"20991231\"",
+            "expiry-time=\"209912312359Z\"",
+            "permitopen=\"[::1]:80\",permitopen=\"host:*\",permitlisten=\"8080\"",
         ];
         lines.extend(options.iter().map(|o| format!("{o} {ED} me")));
         lines
@@ -448,6 +504,12 @@ mod tests {
             (format!("command=\"ls {ED}"), "never closed"),
             (format!("pty,command=\"ls\"x {ED}"), "do not end"),
             (format!("from=a b {ED}"), "in quotes"),
+            (format!("from=\"a\",from=\"b\" {ED}"), "twice"),
+            (format!("expiry-time=\"20200101\" {ED}"), "has expired"),
+            (format!("expiry-time=\"soon\" {ED}"), "a time like"),
+            (format!("expiry-time=\"20261301\" {ED}"), "a time like"),
+            (format!("permitopen=\"80\" {ED}"), "HOST:PORT"),
+            (format!("permitopen=\"host:web\" {ED}"), "HOST:PORT"),
             ("~/.ssh/id_ed25519.pub".into(), "name of a file"),
             ("---- BEGIN SSH2 PUBLIC KEY ----".into(), "another format"),
         ]
@@ -518,6 +580,10 @@ mod tests {
             "do not end",
             "in quotes",
             "wants a value in quotes",
+            "twice",
+            "has expired",
+            "a time like",
+            "HOST:PORT",
             "has 512",
         ];
         for (line, why) in bad() {
