@@ -3,17 +3,25 @@
 use super::args::CheckArgs;
 use crate::error::Result;
 use crate::job::Job;
+use crate::problem::Problems;
 use crate::project::Project;
 
 pub fn run(args: &CheckArgs, job: &Job) -> Result<()> {
     let project = Project::open(&args.project.project, &args.project.set, &[])?;
-    project.plans(&project.select(&[], true)?, args.no_secrets)?;
+    let mut problems = Problems::new();
+    problems.keep(project.check_files())?;
+    let nodes = project.select(&[], true)?;
+    problems.keep(project.plans(&nodes, args.no_secrets))?;
+    problems.report()?;
     let names: Vec<String> = project
         .cluster
         .nodes
         .iter()
         .map(|n| format!("{} ({}, {})", n.hostname, n.profile, n.address))
         .collect();
+    for note in &project.notes {
+        job.progress.note(note);
+    }
     job.progress.note(&format!(
         "{} nodes are fine: {}",
         names.len(),

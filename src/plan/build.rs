@@ -9,10 +9,9 @@ use super::{Action, Attr, Content, Edit, IdentityPath, PayloadLocation, PayloadR
 use crate::config::{Cluster, FirstBoot, Node};
 use crate::error::{Error, Result, ResultExt};
 use crate::overlay::{
-    Catalog, ClusterContext, FileKind, OverlayFile, Part, Payload, Renderer, Role, SecretMode,
-    check_secrets, clean_path, node_context, parse_mode, parse_owner,
+    Catalog, ClusterContext, FileKind, Findings, OverlayFile, Part, Payload, Renderer, Role,
+    SecretMode, check_rules, check_secrets, clean_path, node_context, parse_mode, parse_owner,
 };
-use crate::problem::Problems;
 use crate::secrets::{Vault, expand};
 
 /// What planning is given besides the node.
@@ -43,18 +42,21 @@ pub fn plan_node(
 ) -> Result<Plan> {
     let shared = ClusterContext::new(cluster, catalog)?;
     let roles = catalog.roles_of(node)?;
-    let mut problems = Problems::new();
-    let ssh_keys = read_ssh_keys(node, &options.vault, &mut problems);
-    check_sudo(node, &mut problems);
+    let mut findings = Findings::default();
+    let problems = &mut findings.problems;
+    let ssh_keys = read_ssh_keys(node, &options.vault, problems);
+    check_sudo(node, problems);
     let password_hash = problems.keep(password_hash(node, options))?.flatten();
     let mut renderers = Vec::new();
     for role in &roles {
         let context = node_context(cluster, &shared, node, &roles, role, &ssh_keys);
         let renderer = Renderer::new(role, node, context, options.secret_mode());
-        check_secrets(role, &roles, node, &renderer, &mut problems)?;
+        check_secrets(role, &roles, node, &renderer, &mut findings.problems)?;
+        let checked = check_rules(node, role, &renderer, true, &mut findings);
+        findings.problems.keep(checked)?;
         renderers.push((*role, renderer));
     }
-    problems.report()?;
+    findings.problems.report()?;
     let mut edits = Vec::new();
     for (role, renderer) in &renderers {
         let planner = RolePlanner {

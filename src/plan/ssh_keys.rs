@@ -87,13 +87,7 @@ fn check_login(node: &Node, without_keys: bool, problems: &mut Problems) {
         let what = format!(
             "nobody could log in: `{KEY}` has no key, and there is no login with a password"
         );
-        let written = node.origin(KEY);
-        let place = if written == Origin::named("default") {
-            node.origin("hostname")
-        } else {
-            written
-        };
-        problems.push(Problem::new(place, what).with_hint(MAKE_ONE));
+        problems.push(Problem::new(node.origin(KEY), what).with_hint(MAKE_ONE));
     }
 }
 
