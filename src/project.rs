@@ -5,10 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::{
-    BaseSettings, Cluster, Kind, Node, Overrides, ProfileSource, Profiles, check_cluster,
+    BaseSettings, Cluster, Kind, Node, Overrides, ProfileSource, Profiles, RawProfile,
+    check_cluster,
 };
 use crate::error::{Error, Result, ResultExt};
-use crate::overlay::{Catalog, Findings, check_roles, check_shared_secrets};
+use crate::overlay::{Catalog, ClusterContext, Findings, check_roles, check_shared_secrets};
 use crate::plan::{Plan, PlanOptions, plan_node};
 use crate::problem::{Problem, Problems};
 use crate::secrets::{Vault, expand};
@@ -19,34 +20,42 @@ pub struct Project {
     vault: Arc<Vault>,
     pub cluster: Cluster,
     pub catalog: Catalog,
-    /// Whether the profiles are the built-in ones.
-    pub built_in: bool,
+    context: ClusterContext,
+    /// Where the profiles come from, when they are the built-in ones, and files that are not read.
+    pub reading: Vec<String>,
     /// What rules of roles want the user to know.
     pub notes: BTreeSet<String>,
 }
 
 impl Project {
-    /// Loads and checks everything in `folder`. `selected` profiles take the overrides of keys that
+    /// Loads and checks a project: that of `folder`, or of the current folder where none is named, or
+    /// the built-in one where that has none. `selected` profiles take the overrides of keys that
     /// belong to one node; empty means all nodes.
-    pub fn open(folder: &Path, set: &[String], selected: &[String]) -> Result<Self> {
-        let catalog = Catalog::load(folder)?;
-        let profiles = Profiles::open(ProfileSource::find(folder))?;
+    pub fn open(folder: Option<&Path>, set: &[String], selected: &[String]) -> Result<Self> {
+        let mut problems = Problems::new();
+        let source = ProfileSource::find(folder)?;
+        let folder = folder.unwrap_or(Path::new("."));
+        let catalog = problems.keep(Catalog::load(folder))?;
+        let profiles = Profiles::open(source, &mut problems)?;
         for name in selected {
-            profiles.require(name)?;
+            problems.keep(profiles.require(name))?;
         }
-        let raw = profiles.load(&Overrides::parse(set)?, selected)?;
-        let cluster = Cluster::resolve(raw, &catalog.schema()?)?;
-        let mut findings = Findings::default();
-        let provides = |node: &Node, what: &str| catalog.provides(node, what);
-        check_cluster(&cluster, &provides, &mut findings.problems);
-        check_roles(&cluster, &catalog, &mut findings)?;
-        findings.problems.report()?;
+        let overrides = Overrides::parse(set, &mut problems);
+        let raw = profiles.load(&overrides, selected, &mut problems);
+        let cluster = match &catalog {
+            Some(catalog) => resolve(catalog, raw, &mut problems)?,
+            None => None,
+        };
+        // Nodes are compared when all of them are known.
+        let (catalog, cluster) = problems.settle(catalog.zip(cluster))?;
+        let (context, notes) = compare(&catalog, &cluster)?;
         Ok(Self {
             vault: Arc::new(Vault::new(folder)),
             cluster,
             catalog,
-            built_in: matches!(profiles.source(), ProfileSource::BuiltIn),
-            notes: findings.notes,
+            context,
+            reading: profiles.notes().to_vec(),
+            notes,
         })
     }
 
@@ -106,7 +115,7 @@ impl Project {
             vault: self.vault.clone(),
             redact,
         };
-        plan_node(&self.cluster, &self.catalog, node, &options)
+        plan_node(&self.catalog, &self.context, node, &options)
             .context(|| format!("planning {} (profile {})", node.hostname, node.profile))
     }
 
@@ -159,4 +168,25 @@ impl Project {
             problems.push(Problem::new(node.origin(key), what));
         }
     }
+}
+
+fn resolve(
+    catalog: &Catalog,
+    raw: Vec<RawProfile>,
+    problems: &mut Problems,
+) -> Result<Option<Cluster>> {
+    match problems.keep(catalog.schema())? {
+        Some(schema) => Cluster::resolve(raw, &schema, problems),
+        None => Ok(None),
+    }
+}
+
+/// Checks the nodes against each other and against their roles. Returns what templates see of them,
+/// and what rules want the user to know.
+fn compare(catalog: &Catalog, cluster: &Cluster) -> Result<(ClusterContext, BTreeSet<String>)> {
+    let mut findings = Findings::default();
+    let provides = |node: &Node, what: &str| catalog.provides(node, what);
+    check_cluster(cluster, &provides, &mut findings.problems);
+    let context = check_roles(cluster, catalog, &mut findings)?;
+    Ok((findings.problems.settle(context)?, findings.notes))
 }

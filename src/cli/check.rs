@@ -1,13 +1,13 @@
 //! `imgbuild check`: checks profiles without building anything.
 
 use super::args::CheckArgs;
+use super::open_project;
 use crate::error::Result;
 use crate::job::Job;
 use crate::problem::Problems;
-use crate::project::Project;
 
 pub fn run(args: &CheckArgs, job: &Job) -> Result<()> {
-    let project = Project::open(&args.project.project, &args.project.set, &[])?;
+    let project = open_project(&args.project, &[], job)?;
     let mut problems = Problems::new();
     problems.keep(project.check_files())?;
     let nodes = project.select(&[], true)?;

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use super::identity::{identity_edits, password_hash};
 use super::ssh_keys::{check_sudo, read_ssh_keys};
 use super::{Action, Attr, Content, Edit, IdentityPath, PayloadLocation, PayloadRef, Plan, When};
-use crate::config::{Cluster, FirstBoot, Node};
+use crate::config::{FirstBoot, Node};
 use crate::error::{Error, Result, ResultExt};
 use crate::overlay::{
-    Catalog, ClusterContext, FileKind, Findings, OverlayFile, Part, Payload, Renderer, Role,
-    SecretMode, check_rules, check_secrets, clean_path, node_context, parse_mode, parse_owner,
+    Catalog, ClusterContext, FileKind, Findings, NodeContext, OverlayFile, Part, Payload, Renderer,
+    Role, SecretMode, check_rules, check_secrets, clean_path, parse_mode, parse_owner,
 };
 use crate::secrets::{Vault, expand};
 
@@ -33,24 +33,23 @@ impl PlanOptions {
     }
 }
 
-/// Plans one node of `cluster`.
+/// Plans one node of the cluster that `shared` describes.
 pub fn plan_node(
-    cluster: &Cluster,
     catalog: &Catalog,
+    shared: &ClusterContext,
     node: &Node,
     options: &PlanOptions,
 ) -> Result<Plan> {
-    let shared = ClusterContext::new(cluster, catalog)?;
     let roles = catalog.roles_of(node)?;
     let mut findings = Findings::default();
     let problems = &mut findings.problems;
     let ssh_keys = read_ssh_keys(node, &options.vault, problems);
     check_sudo(node, problems);
     let password_hash = problems.keep(password_hash(node, options))?.flatten();
+    let context = NodeContext::new(shared, node, &ssh_keys);
     let mut renderers = Vec::new();
     for role in &roles {
-        let context = node_context(cluster, &shared, node, &roles, role, &ssh_keys);
-        let renderer = Renderer::new(role, node, context, options.secret_mode());
+        let renderer = Renderer::new(role, node, context.of_role(role), options.secret_mode());
         check_secrets(role, &roles, node, &renderer, &mut findings.problems)?;
         let checked = check_rules(node, role, &renderer, true, &mut findings);
         findings.problems.keep(checked)?;
