@@ -12,10 +12,10 @@
 //! | [`cli`] | arguments, one file a subcommand, messages, exit codes | everything |
 //! | [`build`] | the way from plans to files: payloads, bases, nodes in parallel | everything but `cli` |
 //! | [`project`] | a folder of profiles and roles, loaded and checked | config, overlay, plan |
-//! | [`config`] | profiles: values with their lines, schema, `extends`, checks between nodes | nothing of ours |
+//! | [`config`] | profiles: values with their lines, schema, `extends`, checks between nodes | secrets |
 //! | [`overlay`] | roles: `role.toml`, files, templates; the built-in ones | config, secrets |
 //! | [`plan`] | `Plan` and `Edit`, identity, printing | config, overlay, secrets |
-//! | [`secrets`] | where secrets come from | config |
+//! | [`secrets`] | where secrets come from, each followed once | nothing of ours |
 //! | [`source`] | Imager index, downloads, cache, decompression, archives | disk |
 //! | [`disk`] | bases, the copy-on-write disk, partition tables, the xz container | nothing of ours |
 //! | [`fat`] | editing FAT32 | disk |
@@ -25,7 +25,7 @@
 //! | [`lzma`] | LZMA2 streams, changed without compressing them again | nothing of ours |
 //! | [`emit`] | raw, xz, zstd and gzip images, block maps, checksums | disk, lzma |
 //! | [`flash`] | reasons not to write to a device, and writing to one | disk |
-//! | [`error`], [`problem`], [`job`], [`clock`], `parallel`, `size` | what everything uses: errors with hints, problems of the input, progress, cancellation, the date, threads, sizes for people | |
+//! | [`error`], [`problem`], [`job`], [`clock`], `parallel`, `size`, `ssh_key` | what everything uses: errors with hints, problems of the input, progress, cancellation, the date, threads, sizes for people, lines of authorized_keys | |
 
 #![forbid(unsafe_code)]
 
@@ -51,3 +51,4 @@ pub mod project;
 pub mod secrets;
 mod size;
 pub mod source;
+mod ssh_key;

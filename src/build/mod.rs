@@ -178,10 +178,7 @@ pub fn build(
     options: &BuildOptions,
     job: &Job,
 ) -> Result<Built> {
-    let plans: Vec<Plan> = nodes
-        .iter()
-        .map(|node| project.plan(node, false))
-        .collect::<Result<_>>()?;
+    let plans = project.plans(nodes, false)?;
     emit::prepare_folder(&options.out)?;
     let fetcher = Fetcher::new(options.fetch.clone(), job.clone())?;
     let bases = open_bases(project, nodes, options, &fetcher)?;

@@ -15,10 +15,7 @@ pub fn run(args: &PlanArgs, job: &Job) -> Result<()> {
     }
     let project = open_project(&args.project, &args.nodes.profile, job)?;
     let nodes = project.select(&args.nodes.profile, args.nodes.all)?;
-    let mut plans = Vec::new();
-    for node in nodes {
-        plans.push(project.plan(node, true)?);
-    }
+    let plans = project.plans(&nodes, true)?;
     if args.json {
         let values: Vec<_> = plans.iter().map(print_json).collect();
         let text = serde_json::to_string_pretty(&values).context(|| "printing JSON".into())?;

@@ -293,7 +293,7 @@ const DISK: &[Key] = &[
 /// Secrets that are not a role's.
 pub const SECRETS: &[(&str, &str)] = &[(
     "password_hash",
-    "The user's password as a crypt hash (yescrypt `$y$…` or SHA-512 `$6$…`). Without it the account has none.",
+    "The user's password as a crypt hash (yescrypt `$y$…`, SHA-512 `$6$…`, SHA-256 `$5$…`, bcrypt `$2b$…` or scrypt `$7$…`). Without it the account has none.",
 )];
 
 /// The tables, the top of a profile first.

@@ -4,6 +4,7 @@
 mod build;
 mod identity;
 mod print;
+mod ssh_keys;
 
 use serde::Serialize;
 
