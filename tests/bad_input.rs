@@ -923,6 +923,23 @@ fn of_two_linux_partitions_the_one_that_boots_is_edited() {
         // What is on a card afterwards is known, too.
         assert!(bench.path("out/SHA256SUMS").exists());
     }
+    // A profile that would have another one booted.
+    let bench = Workbench::new();
+    let mut base = SmallBase::new();
+    base.fstabs = vec![FIRST, SECOND];
+    base.mib = 32;
+    base.make(&bench.path("base.img"), |_| {});
+    let other = "boot.cmdline=[\"root=PARTUUID=5ca1ab1e-03\"]";
+    let ran = build_small(&bench, &["--set", "disk.spare=0MiB", "--set", other]);
+    ran.assert_fails(
+        USAGE,
+        &[
+            "names partition 3",
+            "boots from partition 2",
+            "boot.cmdline",
+        ],
+    );
+    bench.assert_nothing_left();
     // The same with one Linux partition, which cmdline.txt does not name.
     let bench = Workbench::new();
     let mut base = SmallBase::new();
@@ -1150,9 +1167,22 @@ fn cloud_init_that_is_switched_off_is_not_used() {
         );
         bench.assert_nothing_left();
     }
-    // The judge must be awake: without a switch it is used.
+    // So do a role and a profile.
     let bench = Workbench::new();
     with_cloud_init().make(&bench.path("base.img"), |_| {});
+    bench.add_role("[units]\nmask = [\"cloud-init.target\"]\n");
+    let by_role = build_small(&bench, &[]);
+    bench.write("profiles/node.toml", PROFILE);
+    let off = "boot.cmdline=[\"cloud-init=disabled\"]";
+    let by_profile = build_small(&bench, &["--set", off]);
+    for (ran, reason) in [
+        (by_role, "`x` masks cloud-init.target"),
+        (by_profile, "cmdline.txt says"),
+    ] {
+        assert_built(&ran);
+        assert!(ran.stderr.contains(reason), "{}", ran.stderr);
+    }
+    // The judge must be awake: without a switch it is used.
     let ran = build_small(&bench, &["--set", "firstboot=cloud-init"]);
     assert_built(&ran);
     assert!(

@@ -74,7 +74,7 @@ pub fn apply(plan: &Plan, disk: &Arc<CowDisk>, options: &PatchOptions<'_>) -> Re
         None => ext4::last_written(&window)?,
     };
     let fs = open_root(window, time)?;
-    let base = Base::probe(&fs, disk, &chosen, &fat)?;
+    let base = Base::probe(plan, &fs, disk, &chosen, &fat)?;
     let cloud_init = choose_identity(plan.identity, &base.cloud_init)?;
     let edits: Vec<&Edit> = plan
         .edits
@@ -86,7 +86,7 @@ pub fn apply(plan: &Plan, disk: &Arc<CowDisk>, options: &PatchOptions<'_>) -> Re
     let need = Wanted::new(need, plan.spare, base.space.block_size);
     let table = make_room(plan, disk, table, &base, need)?;
     patch_root(disk, &table, &edits, &new_ids, time, options)?;
-    patch_boot(fat.dated(time), &edits, &new_ids)?;
+    patch_boot(disk, &table, fat.dated(time), &edits, &new_ids)?;
     let changed = disk.settle()?.len() as u64 * crate::disk::PAGE_SIZE;
     Ok(Patched {
         cloud_init,
@@ -137,6 +137,7 @@ impl Base {
     /// Looks at the root file system `fs` and at the boot file system `fat`; refuses a base that
     /// contradicts itself.
     fn probe(
+        plan: &Plan,
         fs: &Ext4,
         disk: &Arc<CowDisk>,
         chosen: &root_partition::Chosen,
@@ -144,8 +145,9 @@ impl Base {
     ) -> Result<Self> {
         let fstab = units::text(fs, "/etc/fstab")?.unwrap_or_default();
         chosen.check_fstab(disk, &fstab)?;
+        let line = boot_files::planned_kernel_line(fat, &plan.edits)?;
         Ok(Self {
-            cloud_init: cloud_init::probe(fs, &boot_files::kernel_line(fat)?)?,
+            cloud_init: cloud_init::probe(fs, &line, &plan.edits)?,
             space: fs.space()?,
         })
     }
@@ -344,7 +346,13 @@ fn patch_root(
         .context(|| "finishing the root file system (ext4)".into())
 }
 
-fn patch_boot(mut fat: Fat, edits: &[&Edit], new_ids: &NewIds) -> Result<()> {
+fn patch_boot(
+    disk: &Arc<CowDisk>,
+    table: &PartitionTable,
+    mut fat: Fat,
+    edits: &[&Edit],
+    new_ids: &NewIds,
+) -> Result<()> {
     let edits: Vec<&Edit> = edits
         .iter()
         .filter(|e| e.part == Part::Boot)
@@ -352,6 +360,7 @@ fn patch_boot(mut fat: Fat, edits: &[&Edit], new_ids: &NewIds) -> Result<()> {
         .collect();
     boot_files::apply(&mut fat, &edits)?;
     boot_files::rename_partitions(&mut fat, new_ids)?;
+    root_partition::check_still(disk, table, &fat)?;
     fat.finish()
         .context(|| "finishing the boot file system (FAT32)".into())
 }
