@@ -2,38 +2,60 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::config::{Cluster, Node, Overrides, ProfileSource, Profiles, check_cluster};
+use std::collections::BTreeSet;
+
+use crate::config::{
+    BaseSettings, Cluster, Kind, Node, Overrides, ProfileSource, Profiles, RawProfile,
+    check_cluster,
+};
 use crate::error::{Error, Result, ResultExt};
-use crate::overlay::Catalog;
+use crate::overlay::{Catalog, ClusterContext, Findings, check_roles};
 use crate::plan::{Plan, PlanOptions, plan_node};
+use crate::problem::{Problem, Problems};
+use crate::secrets;
+use crate::source::BaseRequest;
 
 /// All profiles and roles of a project, checked against each other.
 pub struct Project {
     folder: PathBuf,
     pub cluster: Cluster,
     pub catalog: Catalog,
-    /// Whether the profiles are the built-in ones.
-    pub built_in: bool,
+    context: ClusterContext,
+    /// Where the profiles come from, when they are the built-in ones, and files that are not read.
+    pub reading: Vec<String>,
+    /// What rules of roles want the user to know.
+    pub notes: BTreeSet<String>,
 }
 
 impl Project {
-    /// Loads and checks everything in `folder`. `selected` profiles take the overrides of keys that
+    /// Loads and checks a project: that of `folder`, or of the current folder where none is named, or
+    /// the built-in one where that has none. `selected` profiles take the overrides of keys that
     /// belong to one node; empty means all nodes.
-    pub fn open(folder: &Path, set: &[String], selected: &[String]) -> Result<Self> {
-        let catalog = Catalog::load(folder)?;
-        let profiles = Profiles::open(ProfileSource::find(folder))?;
+    pub fn open(folder: Option<&Path>, set: &[String], selected: &[String]) -> Result<Self> {
+        let mut problems = Problems::new();
+        let source = ProfileSource::find(folder)?;
+        let folder = folder.unwrap_or(Path::new("."));
+        let catalog = problems.keep(Catalog::load(folder))?;
+        let profiles = Profiles::open(source, &mut problems)?;
         for name in selected {
-            profiles.require(name)?;
+            problems.keep(profiles.require(name))?;
         }
-        let raw = profiles.load(&Overrides::parse(set)?, selected)?;
-        let cluster = Cluster::resolve(raw, &catalog.schema()?)?;
-        catalog.check(&cluster)?;
-        check_cluster(&cluster)?;
+        let overrides = Overrides::parse(set, &mut problems);
+        let raw = profiles.load(&overrides, selected, &mut problems);
+        let cluster = match &catalog {
+            Some(catalog) => resolve(catalog, raw, &mut problems)?,
+            None => None,
+        };
+        // Nodes are compared when all of them are known.
+        let (catalog, cluster) = problems.settle(catalog.zip(cluster))?;
+        let (context, notes) = compare(&catalog, &cluster)?;
         Ok(Self {
             folder: folder.to_owned(),
             cluster,
             catalog,
-            built_in: matches!(profiles.source(), ProfileSource::BuiltIn),
+            context,
+            reading: profiles.notes().to_vec(),
+            notes,
         })
     }
 
@@ -67,7 +89,78 @@ impl Project {
             project: self.folder.clone(),
             redact,
         };
-        plan_node(&self.cluster, &self.catalog, node, &options)
+        plan_node(&self.catalog, &self.context, node, &options)
             .context(|| format!("planning {} (profile {})", node.hostname, node.profile))
     }
+
+    /// Looks for the files of this machine that profiles name. A build that is given another base
+    /// or never reaches a payload does not need them, so only `check` asks.
+    pub fn check_files(&self) -> Result<()> {
+        let mut problems = Problems::new();
+        for node in &self.cluster.nodes {
+            self.check_base(node, &mut problems);
+            for role in self.catalog.roles_of(node)? {
+                for (name, spec) in &role.manifest.options {
+                    let value = node.options.get(&role.name).and_then(|o| o.get(name));
+                    let path = value.and_then(|v| v.as_str()).filter(|p| !p.is_empty());
+                    if let (Kind::File, Some(path)) = (spec.kind, path) {
+                        self.check_file(
+                            node,
+                            &format!("{}.{name}", role.name),
+                            path,
+                            &mut problems,
+                        );
+                    }
+                }
+            }
+        }
+        problems.report()
+    }
+
+    fn check_base(&self, node: &Node, problems: &mut Problems) {
+        let BaseSettings { image, sha256 } = &node.base;
+        match BaseRequest::from_setting(image, sha256.clone()) {
+            BaseRequest::Path(_) => self.check_file(node, "base.image", image, problems),
+            BaseRequest::Url { url, sha256: None } if url.starts_with("http://") => {
+                let what = "`base.image` is fetched over plain http, where anybody on the way can change it";
+                let hint = "set `base.sha256`, or use https";
+                problems.push(Problem::new(node.origin("base.image"), what).with_hint(hint));
+            }
+            _ => {}
+        }
+        let is_url = image.contains("://");
+        if sha256.is_some() && !is_url {
+            let what = "`base.sha256` has no effect: it is the checksum of a file behind a URL";
+            problems.push(Problem::new(node.origin("base.sha256"), what));
+        }
+    }
+
+    fn check_file(&self, node: &Node, key: &str, path: &str, problems: &mut Problems) {
+        let found = secrets::expand(path, &self.folder);
+        if !found.is_file() {
+            let what = format!("`{key}`: there is no file {}", found.display());
+            problems.push(Problem::new(node.origin(key), what));
+        }
+    }
+}
+
+fn resolve(
+    catalog: &Catalog,
+    raw: Vec<RawProfile>,
+    problems: &mut Problems,
+) -> Result<Option<Cluster>> {
+    match problems.keep(catalog.schema())? {
+        Some(schema) => Cluster::resolve(raw, &schema, problems),
+        None => Ok(None),
+    }
+}
+
+/// Checks the nodes against each other and against their roles. Returns what templates see of them,
+/// and what rules want the user to know.
+fn compare(catalog: &Catalog, cluster: &Cluster) -> Result<(ClusterContext, BTreeSet<String>)> {
+    let mut findings = Findings::default();
+    let provides = |node: &Node, what: &str| catalog.provides(node, what);
+    check_cluster(cluster, &provides, &mut findings.problems);
+    let context = check_roles(cluster, catalog, &mut findings)?;
+    Ok((findings.problems.settle(context)?, findings.notes))
 }

@@ -6,6 +6,9 @@
 //!
 //! ```text
 //! args: …         the command line, when it is not `check --no-secrets`
+//! gone: FILE      a file of `common` that is not there
+//! arg: …          one more argument, which may have blanks and `\n` in it
+//! gone: FILE      a file of `common` that is not there
 //! env: NAME=VALUE a variable that is set
 //! not: …          what stderr must not hold
 //! ```
@@ -22,6 +25,7 @@ struct Case {
     bench: Workbench,
     code: i32,
     args: String,
+    more_args: Vec<String>,
     env: Vec<(String, String)>,
     said: Vec<String>,
     unsaid: Vec<String>,
@@ -53,6 +57,7 @@ impl Case {
             bench,
             code: lines.next().unwrap().parse().unwrap(),
             args: "check --no-secrets".into(),
+            more_args: Vec::new(),
             env: Vec::new(),
             said: Vec::new(),
             unsaid: Vec::new(),
@@ -60,6 +65,8 @@ impl Case {
         for line in lines {
             match line.split_once(": ") {
                 Some(("args", args)) => case.args = args.to_owned(),
+                Some(("gone", file)) => fs::remove_file(case.bench.path(file)).unwrap(),
+                Some(("arg", text)) => case.more_args.push(text.replace("\\n", "\n")),
                 Some(("not", text)) => case.unsaid.push(text.to_owned()),
                 Some(("env", pair)) => {
                     let (name, value) = pair.split_once('=').unwrap();
@@ -75,6 +82,7 @@ impl Case {
     fn problems(&self) -> Vec<String> {
         let args: Vec<&str> = self.args.split_whitespace().collect();
         let mut command = self.bench.imgbuild(&args);
+        command.args(&self.more_args);
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         let output = command.output().unwrap();
         let stderr = String::from_utf8(output.stderr).unwrap();
@@ -125,6 +133,87 @@ fn check_all(kind: &str) {
     );
 }
 
+/// Rows of `tests/profiles/mistakes.toml`, by the folder that `imgbuild init` writes.
+fn check_row(row: &toml::Table) -> Vec<String> {
+    let bench = Workbench::empty();
+    let output = bench.imgbuild(&["init", "."]).output().unwrap();
+    assert!(output.status.success());
+    let key =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIK0wmN/Cr3JXqmLW7u+g9pTh+wyqDHpSQEIQczXkVx9q test\n";
+    bench.write("key.pub", key);
+    let lines = row["set"].as_str().unwrap().lines();
+    let mut overlay: toml::Table = lines.collect::<Vec<_>>().join("\n").parse().unwrap();
+    lay_over(
+        &mut overlay,
+        "cluster",
+        "user",
+        "ssh_keys = ['file:key.pub']",
+    );
+    for (profile, values) in &overlay {
+        let path = format!("profiles/{profile}.toml");
+        let text = fs::read_to_string(bench.path(&path)).unwrap();
+        let mut merged: toml::Table = text.parse().unwrap();
+        merge(&mut merged, values.as_table().unwrap());
+        bench.write(&path, toml::to_string(&merged).unwrap());
+    }
+    let output = bench.imgbuild(&["check", "--no-secrets"]).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    let text = |key: &str| row.get(key).and_then(toml::Value::as_str);
+    let wanted = if row.contains_key("said") { 2 } else { 0 };
+    let mut problems = Vec::new();
+    if output.status.code() != Some(wanted) {
+        problems.push(format!("{}, not {wanted}", output.status));
+    }
+    if let Some(said) = text("said").filter(|said| !stderr.contains(said)) {
+        problems.push(format!("no “{said}”"));
+    }
+    if let Some(unsaid) = text("not").filter(|unsaid| stderr.contains(unsaid)) {
+        problems.push(format!("shows “{unsaid}”"));
+    }
+    if !problems.is_empty() {
+        problems.push(format!("in:\n{stderr}"));
+    }
+    problems
+}
+
+/// Adds `line` to a table of a profile, unless the row has that table's key already.
+fn lay_over(overlay: &mut toml::Table, profile: &str, table: &str, line: &str) {
+    let added: toml::Table = format!("[{profile}.{table}]\n{line}").parse().unwrap();
+    let own = std::mem::replace(overlay, added);
+    merge(overlay, &own);
+}
+
+fn merge(under: &mut toml::Table, over: &toml::Table) {
+    for (key, value) in over {
+        match (under.get_mut(key), value) {
+            (Some(toml::Value::Table(under)), toml::Value::Table(over)) => merge(under, over),
+            _ => drop(under.insert(key.clone(), value.clone())),
+        }
+    }
+}
+
+#[test]
+fn single_mistakes_are_caught_and_right_values_pass() {
+    let text = fs::read_to_string(folder("mistakes.toml")).unwrap();
+    let families: toml::Table = text.parse().unwrap();
+    let rows: Vec<(String, toml::Table)> = families
+        .iter()
+        .flat_map(|(family, rows)| {
+            let rows = rows["row"].as_array().unwrap().iter();
+            rows.map(|row| (family.clone(), row.as_table().unwrap().clone()))
+        })
+        .collect();
+    let mut failed = Vec::new();
+    for (family, row) in &rows {
+        let problems = check_row(row);
+        if !problems.is_empty() {
+            failed.push(format!("{family}: {}: {}", row["set"], problems.join("; ")));
+        }
+    }
+    let (wrong, all) = (failed.len(), rows.len());
+    assert!(wrong == 0, "{wrong} of {all} rows:\n{}", failed.join("\n"));
+}
+
 #[test]
 fn invalid_profiles_are_refused_with_their_place() {
     check_all("invalid");
@@ -133,4 +222,32 @@ fn invalid_profiles_are_refused_with_their_place() {
 #[test]
 fn valid_profiles_pass() {
     check_all("valid");
+}
+
+/// Every command says so when it does not use profiles of the user's own.
+#[test]
+fn built_in_profiles_are_announced() {
+    let bench = Workbench::empty();
+    let key = r#"user.ssh_keys=["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAo test"]"#;
+    fs::write(bench.path("card"), vec![0; 1 << 20]).unwrap();
+    for (args, code) in [
+        (&["check", "--no-secrets"][..], 0),
+        (&["plan", "--all"], 0),
+        (&["--profile", "master", "--offline"], 2),
+        (
+            &["flash", "--profile", "master", "--offline", "--to", "card"],
+            2,
+        ),
+    ] {
+        let ran = bench.run(&[args, &["--set", key]].concat());
+        let said = &ran.stderr;
+        assert!(
+            said.contains("using the built-in profiles"),
+            "{args:?}: {said}"
+        );
+        assert_eq!(ran.code == Some(0), code == 0, "{args:?}: {said}");
+    }
+    bench.write("profiles/node.toml", cli_support::PROFILE);
+    let ran = bench.run(&["check"]);
+    assert!(!ran.stderr.contains("built-in"), "{}", ran.stderr);
 }

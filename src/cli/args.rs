@@ -43,9 +43,9 @@ pub enum Command {
 /// Options of everything that reads profiles.
 #[derive(Debug, Args)]
 pub struct ProjectArgs {
-    /// Folder with profiles/ and overlays/
-    #[arg(short = 'C', long, value_name = "DIR", default_value = ".")]
-    pub project: PathBuf,
+    /// Folder with profiles/ and overlays/ [default: the current folder]
+    #[arg(short = 'C', long, value_name = "DIR")]
+    pub project: Option<PathBuf>,
     /// Override a key of the profiles, e.g. --set k3s.version=v1.36.5+k3s1
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,

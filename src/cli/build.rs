@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::args::{BaseArgs, BuildArgs, Checksums, Compress};
+use super::open_project;
 use crate::build::{BaseUse, BuildOptions, Digests, NodeImages, build};
 use crate::clock::source_date_epoch;
 use crate::disk::PAGE_SIZE;
@@ -10,7 +11,6 @@ use crate::emit::{Format, Packing};
 use crate::error::{Error, Result};
 use crate::job::Job;
 use crate::patch::Patched;
-use crate::project::Project;
 use crate::source::{BaseRequest, FetchOptions};
 
 pub fn run(args: &BuildArgs, job: &Job) -> Result<()> {
@@ -19,15 +19,7 @@ pub fn run(args: &BuildArgs, job: &Job) -> Result<()> {
             "which node? Name one with --profile NAME, or build --all",
         ));
     }
-    let project = Project::open(
-        &args.project.project,
-        &args.project.set,
-        &args.nodes.profile,
-    )?;
-    if project.built_in {
-        job.progress
-            .note("using the built-in profiles; `imgbuild init` writes them out to edit");
-    }
+    let project = open_project(&args.project, &args.nodes.profile, job)?;
     let nodes = project.select(&args.nodes.profile, args.nodes.all)?;
     let options = options(args)?;
     if args.verbose && options.formats.contains(&Format::ImgXz) {

@@ -1,12 +1,13 @@
 //! `imgbuild check`: checks profiles without building anything.
 
 use super::args::CheckArgs;
+use super::open_project;
 use crate::error::Result;
 use crate::job::Job;
-use crate::project::Project;
 
 pub fn run(args: &CheckArgs, job: &Job) -> Result<()> {
-    let project = Project::open(&args.project.project, &args.project.set, &[])?;
+    let project = open_project(&args.project, &[], job)?;
+    project.check_files()?;
     for node in &project.cluster.nodes {
         project.plan(node, args.no_secrets)?;
     }
@@ -16,6 +17,9 @@ pub fn run(args: &CheckArgs, job: &Job) -> Result<()> {
         .iter()
         .map(|n| format!("{} ({}, {})", n.hostname, n.profile, n.address))
         .collect();
+    for note in &project.notes {
+        job.progress.note(note);
+    }
     job.progress.note(&format!(
         "{} nodes are fine: {}",
         names.len(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::args::FlashArgs;
 use super::build::{base_request, describe, fetch_options};
+use super::open_project;
 use crate::build::{BuildOptions, open_image, patched_node};
 use crate::clock::source_date_epoch;
 use crate::disk::{CowDisk, ReadAt};
@@ -12,7 +13,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::flash::{Allowed, FlashOptions, Flashed, System, Target, flash};
 use crate::job::Job;
 use crate::patch;
-use crate::project::Project;
 
 pub fn run(args: &FlashArgs, job: &Job) -> Result<()> {
     let examine = || {
@@ -59,7 +59,7 @@ pub fn run(args: &FlashArgs, job: &Job) -> Result<()> {
 
 fn node(profile: &str, args: &FlashArgs, job: &Job) -> Result<Arc<CowDisk>> {
     let selected = [profile.to_owned()];
-    let project = Project::open(&args.project.project, &args.project.set, &selected)?;
+    let project = open_project(&args.project, &selected, job)?;
     let nodes = project.select(&selected, false)?;
     let node = nodes
         .first()

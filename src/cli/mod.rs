@@ -14,7 +14,8 @@ use clap::Parser;
 
 use crate::error::{Error, Result, exit_code};
 use crate::job::{Cancel, Job};
-use args::{Cli, Command};
+use crate::project::Project;
+use args::{Cli, Command, ProjectArgs};
 
 /// Runs the program with the process's own arguments.
 pub fn run() -> ExitCode {
@@ -40,6 +41,15 @@ pub fn run() -> ExitCode {
     }
 }
 
+/// Opens the project of a command, and tells what there is to know about it.
+fn open_project(args: &ProjectArgs, selected: &[String], job: &Job) -> Result<Project> {
+    let project = Project::open(args.project.as_deref(), &args.set, selected)?;
+    for note in &project.reading {
+        job.progress.note(note);
+    }
+    Ok(project)
+}
+
 fn dispatch(cli: Cli) -> Result<()> {
     let cancel = Cancel::default();
     let handler = cancel.clone();
@@ -51,7 +61,7 @@ fn dispatch(cli: Cli) -> Result<()> {
     };
     match cli.command {
         None => build::run(&cli.build, &job),
-        Some(Command::Plan(args)) => plan::run(&args),
+        Some(Command::Plan(args)) => plan::run(&args, &job),
         Some(Command::Check(args)) => check::run(&args, &job),
         Some(Command::Init(args)) => init::run(&args),
         Some(Command::Flash(args)) => flash::run(&args, &job),

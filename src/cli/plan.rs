@@ -1,21 +1,18 @@
 //! `imgbuild plan`: shows the edits of a node.
 
 use super::args::PlanArgs;
+use super::open_project;
 use crate::error::{Error, Result, ResultExt};
+use crate::job::Job;
 use crate::plan::{print_json, print_text};
-use crate::project::Project;
 
-pub fn run(args: &PlanArgs) -> Result<()> {
+pub fn run(args: &PlanArgs, job: &Job) -> Result<()> {
     if args.nodes.profile.is_empty() && !args.nodes.all {
         return Err(Error::usage(
             "which node? Name one with --profile NAME, or plan --all",
         ));
     }
-    let project = Project::open(
-        &args.project.project,
-        &args.project.set,
-        &args.nodes.profile,
-    )?;
+    let project = open_project(&args.project, &args.nodes.profile, job)?;
     let nodes = project.select(&args.nodes.profile, args.nodes.all)?;
     let mut plans = Vec::new();
     for node in nodes {

@@ -1,14 +1,17 @@
 //! Typed settings of a node and of the cluster it belongs to, made from checked profiles.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::core_keys::is_core_table;
+use super::kind::parse_size;
 use super::load::{RawProfile, table_of, text_of};
 use super::net::{Cidr, IpRange};
-use super::schema::{Schema, dotted, parse_size};
+use super::schema::{Schema, dotted};
 use super::value::{Item, Origin, Value};
 use crate::error::{Error, Result};
 use crate::problem::{Problem, Problems};
@@ -23,6 +26,8 @@ pub struct Cluster {
     pub settings: ClusterSettings,
     /// Sorted by profile name.
     pub nodes: Vec<Node>,
+    /// Host name → index of the first node that has it.
+    by_host: BTreeMap<String, usize>,
 }
 
 /// One node: a profile with everything decided.
@@ -37,6 +42,7 @@ pub struct Node {
     pub first_boot: FirstBoot,
     pub base: BaseSettings,
     pub network: Network,
+    pub wifi: Wifi,
     pub settings: ClusterSettings,
     pub user: User,
     pub ssh: Ssh,
@@ -48,7 +54,9 @@ pub struct Node {
     pub secrets: BTreeMap<String, (String, Origin)>,
     /// Options of every role there is, whether this node has it or not.
     pub options: BTreeMap<String, OptionTable>,
-    origins: BTreeMap<String, Origin>,
+    file: Origin,
+    /// Everything as it was written, for the places in messages.
+    written: Arc<BTreeMap<String, Item>>,
 }
 
 /// How a node learns who it is.
@@ -77,6 +85,16 @@ pub struct Network {
     pub interface: String,
     pub dhcp: Option<IpRange>,
     pub metallb: Option<IpRange>,
+}
+
+/// A Wi-Fi network to join.
+#[derive(Debug, Clone)]
+pub struct Wifi {
+    /// `None`: no Wi-Fi.
+    pub ssid: Option<String>,
+    pub hidden: bool,
+    /// `wpa2`, `wpa3` or `open`.
+    pub security: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -155,35 +173,49 @@ pub enum DiskTable {
 }
 
 impl Cluster {
-    /// Checks every profile against `schema` and makes typed nodes of those that name a host.
-    pub fn resolve(raw: Vec<RawProfile>, schema: &Schema) -> Result<Self> {
+    /// Checks every profile against `schema` and makes typed nodes of those that name a host. What is
+    /// wrong goes to `problems`; without any there is a cluster.
+    pub fn resolve(
+        raw: Vec<RawProfile>,
+        schema: &Schema,
+        problems: &mut Problems,
+    ) -> Result<Option<Self>> {
+        let has_nodes = raw.iter().any(|profile| profile.is_node);
         let mut nodes = Vec::new();
         for mut profile in raw {
-            schema.apply(&mut profile.values)?;
-            if profile.is_node {
-                nodes.push(Node::from_values(&profile, schema)?);
+            let fine = problems.keep(schema.apply(&mut profile.values))?.is_some();
+            if profile.is_node && fine {
+                nodes.extend(problems.keep(Node::from_values(profile, schema))?);
             }
         }
-        let Some(first) = nodes.first() else {
+        if !has_nodes && problems.is_empty() {
             return Err(Error::usage("no profile names a host")
                 .with_hint("a node's profile sets `hostname` and `address`"));
-        };
-        Ok(Self {
-            network: first.network.clone(),
-            settings: first.settings.clone(),
-            nodes,
-        })
+        }
+        Ok(nodes
+            .first()
+            .map(|first| (first.network.clone(), first.settings.clone()))
+            .filter(|_| problems.is_empty())
+            .map(|(network, settings)| Self {
+                network,
+                settings,
+                by_host: by_host(&nodes),
+                nodes,
+            }))
     }
 
     /// The node of a profile.
     pub fn node(&self, profile: &str) -> Option<&Node> {
-        self.nodes.iter().find(|n| n.profile == profile)
+        let found = self
+            .nodes
+            .binary_search_by(|n| n.profile.as_str().cmp(profile));
+        found.ok().and_then(|i| self.nodes.get(i))
     }
 
     /// The node that a name stands for: its profile or its host name.
     pub fn find(&self, name: &str) -> Option<&Node> {
         self.node(name)
-            .or_else(|| self.nodes.iter().find(|n| n.hostname == name))
+            .or_else(|| self.by_host.get(name).and_then(|i| self.nodes.get(*i)))
     }
 
     /// The first k3s server: the one that others join.
@@ -192,7 +224,7 @@ impl Cluster {
     }
 
     /// The name servers of the network as addresses; `None` for a name that no node has.
-    pub fn dns(&self, node: &Node) -> Vec<(String, Option<Ipv4Addr>)> {
+    pub fn dns(&self, node: &Node) -> Vec<(String, Option<IpAddr>)> {
         node.network
             .dns
             .iter()
@@ -200,7 +232,7 @@ impl Cluster {
                 let address = name
                     .parse()
                     .ok()
-                    .or_else(|| self.find(name).map(|n| n.address));
+                    .or_else(|| self.find(name).map(|n| n.address.into()));
                 (name.clone(), address)
             })
             .collect()
@@ -217,19 +249,49 @@ impl Node {
         format!("{}.{}", self.hostname, self.network.domain)
     }
 
-    /// Where `table.key` (or a key at the top) was written.
+    /// Where `table.key` (or a key at the top) was written; of a default, where its table was, or else
+    /// the host name.
     pub fn origin(&self, key: &str) -> Origin {
-        self.origins
-            .get(key)
-            .or_else(|| self.origins.get("hostname"))
+        let table = key.split_once('.').map_or(key, |(table, _)| table);
+        [key, table, "hostname"]
+            .into_iter()
+            .filter_map(|key| self.item(key))
+            .map(|item| &item.origin)
+            .find(|origin| !origin.is_default())
             .cloned()
             .unwrap_or_else(|| Origin::named(format!("profile {}", self.profile)))
     }
 
-    fn from_values(profile: &RawProfile, schema: &Schema) -> Result<Self> {
+    /// Where item `index` of the list `table.key` was written.
+    pub fn item_origin(&self, key: &str, index: usize) -> Option<Origin> {
+        let items = self.item(key)?.value.as_list();
+        let origin = &items.get(index)?.origin;
+        (!origin.is_default()).then(|| origin.clone())
+    }
+
+    /// Whether `table.key` was written anywhere, and is not a default.
+    pub fn is_set(&self, key: &str) -> bool {
+        self.item(key).is_some_and(|i| !i.origin.is_default())
+    }
+
+    /// Where the node's own profile, not one that it extends, sets a key of `table`.
+    pub fn own_table(&self, table: &str) -> Option<Origin> {
+        let table = self.item(table)?.value.as_table()?;
+        let mut origins = table.values().map(|item| &item.origin);
+        origins.find(|origin| origin.is_beside(&self.file)).cloned()
+    }
+
+    fn item(&self, key: &str) -> Option<&Item> {
+        let Some((table, key)) = key.split_once('.') else {
+            return self.written.get(key);
+        };
+        self.written.get(table)?.value.as_table()?.get(key)
+    }
+
+    fn from_values(profile: RawProfile, schema: &Schema) -> Result<Self> {
         let values = &profile.values;
         let mut reader = Reader {
-            profile,
+            profile: &profile,
             missing: Problems::new(),
         };
         let hostname = reader.required(values, "", "hostname");
@@ -239,13 +301,14 @@ impl Node {
         reader.missing.report()?;
         let required = "a required key passed its check without a value";
         Ok(Self {
-            profile: profile.name.clone(),
+            profile: profile.name,
             hostname: hostname.ok_or_else(|| Error::usage(required))?,
             address: address.ok_or_else(|| Error::usage(required))?,
             roles: list(values, "roles"),
             first_boot: first_boot(values),
             base: base(&table_of(values, "base")),
             network: network.ok_or_else(|| Error::usage(required))?,
+            wifi: wifi(&table_of(values, "wifi")),
             settings: settings.ok_or_else(|| Error::usage(required))?,
             user: user(&table_of(values, "user")),
             ssh: ssh(&table_of(values, "ssh")),
@@ -257,9 +320,18 @@ impl Node {
             disk: disk(&table_of(values, "disk")),
             secrets: secrets(&table_of(values, "secrets")),
             options: options(values, schema),
-            origins: origins(values),
+            file: profile.file,
+            written: Arc::new(profile.values),
         })
     }
+}
+
+fn by_host(nodes: &[Node]) -> BTreeMap<String, usize> {
+    let mut index = BTreeMap::new();
+    for (i, node) in nodes.iter().enumerate() {
+        index.entry(node.hostname.clone()).or_insert(i);
+    }
+    index
 }
 
 struct Reader<'a> {
@@ -279,12 +351,23 @@ impl Reader<'_> {
         if found.is_none() {
             let origin = match values.get(key) {
                 Some(item) => item.origin.clone(),
-                None => Origin::named(format!("profile {}", self.profile.name)),
+                None => self.place_of(table),
             };
             let what = format!("`{}` is missing", dotted(table, key));
             self.missing.push(Problem::new(&origin, what));
         }
         found
+    }
+
+    /// Where a key of `table` would stand that is missing: what nodes share is missing in the profile
+    /// that they share.
+    fn place_of(&self, table: &str) -> Origin {
+        let written = self.profile.values.get(table).map(|item| &item.origin);
+        match written.filter(|origin| !origin.is_default()) {
+            Some(origin) => origin.clone(),
+            None if table.is_empty() => self.profile.file.clone(),
+            None => self.profile.root.clone(),
+        }
     }
 
     fn network(&mut self) -> Option<Network> {
@@ -381,6 +464,14 @@ fn ssh(table: &BTreeMap<String, Item>) -> Ssh {
     }
 }
 
+fn wifi(table: &BTreeMap<String, Item>) -> Wifi {
+    Wifi {
+        ssid: text_of(table, "ssid"),
+        hidden: flag(table, "hidden"),
+        security: text_of(table, "security").unwrap_or_default(),
+    }
+}
+
 fn locale(table: &BTreeMap<String, Item>) -> Locale {
     Locale {
         lang: text_of(table, "lang").unwrap_or_default(),
@@ -424,11 +515,9 @@ fn secrets(table: &BTreeMap<String, Item>) -> BTreeMap<String, (String, Origin)>
 
 /// Options of the tables that are roles; an option without a value is null.
 fn options(values: &BTreeMap<String, Item>, schema: &Schema) -> BTreeMap<String, OptionTable> {
-    let core = Schema::core();
-    let is_role = |name: &str| !core.tables().any(|t| t.name == name);
     schema
         .tables()
-        .filter(|table| is_role(&table.name))
+        .filter(|table| !is_core_table(&table.name))
         .map(|table| {
             let given = table_of(values, &table.name);
             let options = table.fields.iter().map(|field| {
@@ -453,15 +542,4 @@ fn to_json(value: &Value) -> serde_json::Value {
             .into(),
         Value::Other(_) => serde_json::Value::Null,
     }
-}
-
-fn origins(values: &BTreeMap<String, Item>) -> BTreeMap<String, Origin> {
-    let mut origins = BTreeMap::new();
-    for (key, item) in values {
-        origins.insert(key.clone(), item.origin.clone());
-        for (inner, item) in item.value.as_table().into_iter().flatten() {
-            origins.insert(format!("{key}.{inner}"), item.origin.clone());
-        }
-    }
-    origins
 }
