@@ -60,7 +60,7 @@ pub fn check_still(disk: &Arc<CowDisk>, table: &PartitionTable, fat: &Fat) -> Re
         now.table.root.number,
         table.root.number
     ))
-    .with_hint("leave `root=` out of `boot.cmdline` and of the roles"))
+    .with_hint("leave `root=` out of `[cmdline]` of the role"))
 }
 
 impl Chosen {

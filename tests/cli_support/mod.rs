@@ -18,8 +18,9 @@ roles    = []
 [network]
 cidr    = "10.0.0.0/24"
 gateway = "10.0.0.1"
+dns     = ["10.0.0.1"]
 [user]
-ssh_keys = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAo test"]
+ssh_keys = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGJdYzsRl5DA8sUj1H3e0dBqBjYHqXy0MeCr7oUm0eDA test"]
 "#;
 
 /// A project folder, an output folder and a cache that nobody else uses.
