@@ -930,6 +930,19 @@ fn of_two_linux_partitions_the_one_that_boots_is_edited() {
         // What is on a card afterwards is known, too.
         assert!(bench.path("out/SHA256SUMS").exists());
     }
+    // A role that would have another one booted.
+    let bench = Workbench::new();
+    let mut base = SmallBase::new();
+    base.fstabs = vec![FIRST, SECOND];
+    base.mib = 32;
+    base.make(&bench.path("base.img"), |_| {});
+    bench.add_role("[cmdline]\nadd = [\"root=PARTUUID=5ca1ab1e-03\"]\n");
+    let ran = build_small(&bench, &["--set", "disk.spare=0MiB"]);
+    ran.assert_fails(
+        USAGE,
+        &["names partition 3", "boots from partition 2", "role"],
+    );
+    bench.assert_nothing_left();
     // The same with one Linux partition, which cmdline.txt does not name.
     let bench = Workbench::new();
     let mut base = SmallBase::new();
@@ -1157,9 +1170,22 @@ fn cloud_init_that_is_switched_off_is_not_used() {
         );
         bench.assert_nothing_left();
     }
-    // The judge must be awake: without a switch it is used.
+    // So does a role.
     let bench = Workbench::new();
     with_cloud_init().make(&bench.path("base.img"), |_| {});
+    bench.add_role("[units]\nmask = [\"cloud-init.target\"]\n");
+    let by_role = build_small(&bench, &[]);
+    bench.add_role("[cmdline]\nadd = [\"cloud-init=disabled\"]\n");
+    let by_word = build_small(&bench, &[]);
+    for (ran, reason) in [
+        (by_role, "`x` masks cloud-init.target"),
+        (by_word, "cmdline.txt says"),
+    ] {
+        assert_built(&ran);
+        assert!(ran.stderr.contains(reason), "{}", ran.stderr);
+    }
+    // The judge must be awake: without a switch it is used.
+    bench.write("profiles/node.toml", PROFILE);
     let ran = build_small(&bench, &["--set", "firstboot=cloud-init"]);
     assert_built(&ran);
     assert!(

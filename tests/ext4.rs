@@ -866,7 +866,7 @@ fn edits_stop_when_the_user_wants_it() {
 }
 
 /// What a plan could do, to be counted and then done.
-fn a_plan(step: &mut dyn FnMut(&str, Option<u64>, Option<&str>)) {
+fn a_plan(mut step: impl FnMut(&str, Option<u64>, Option<&str>)) {
     for i in 0..200_u64 {
         // Below folders that are missing, in the indexed one, and in the place of others.
         step(&format!("/srv/{}/deep/{i}", i % 7), Some(i * 331), None);
@@ -922,13 +922,13 @@ fn what_edits_take_is_known_before() {
         let disk = image.disk(None);
         let mut fs = disk.open().unwrap();
         let mut estimate = Estimate::new(&fs).unwrap();
-        a_plan(&mut |path, len, target| match (len, target) {
+        a_plan(|path, len, target| match (len, target) {
             (Some(len), _) => estimate.file(path, len).unwrap(),
             (_, target) => estimate.symlink(path, target.unwrap()).unwrap(),
         });
         let need = estimate.total().unwrap();
         let before = fs.space().unwrap();
-        a_plan(&mut |path, len, target| {
+        a_plan(|path, len, target| {
             fs.make_dirs(path.rsplit_once('/').unwrap().0).unwrap();
             match (len, target) {
                 (Some(len), _) => fs.write_file(path, &mut std::io::repeat(7), len, &PLAIN),
@@ -965,13 +965,13 @@ fn what_was_counted_suffices_on_a_file_system_in_pieces() {
         let disk = image.disk(None);
         let mut edit = Edit::open(&disk);
         let mut estimate = Estimate::new(&edit.fs).unwrap();
-        a_plan(&mut |path, len, target| match (len, target) {
+        a_plan(|path, len, target| match (len, target) {
             (Some(len), _) => estimate.file(path, len).unwrap(),
             (_, target) => estimate.symlink(path, target.unwrap()).unwrap(),
         });
         let need = estimate.total().unwrap();
         leave_only(&mut edit, need);
-        a_plan(&mut |path, len, target| {
+        a_plan(|path, len, target| {
             edit.fs.make_dirs(path.rsplit_once('/').unwrap().0).unwrap();
             match (len, target) {
                 (Some(len), _) => edit.file(path, vec![7; len as usize], PLAIN),
@@ -1144,7 +1144,9 @@ fn random_operations(seed: u64, count: usize) -> Vec<Op> {
             9 | 10 => Op::Remove(first),
             11 => Op::RemoveTree(first),
             12 | 13 => Op::Rename(first, second),
-            14 if bytes[7] % 2 == 0 => Op::Rewrite(first, pattern(u64::from(bytes[6]), size), TIME),
+            14 if bytes[7].is_multiple_of(2) => {
+                Op::Rewrite(first, pattern(u64::from(bytes[6]), size), TIME)
+            }
             14 => Op::SetAttr(first, attr),
             _ => {
                 let name = format!("security.t{}", bytes[5] % 3);

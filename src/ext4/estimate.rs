@@ -94,12 +94,6 @@ impl<'a> Estimate<'a> {
         self.name(path)
     }
 
-    /// What is at `from` gets the path `to`.
-    pub fn renamed(&mut self, to: &str) -> Result<()> {
-        // The engine may need a file for a moment, to make room for the name.
-        self.name(to)
-    }
-
     /// All that was added, with the blocks that directories grow by.
     pub fn total(&self) -> Result<Need> {
         let mut need = self.need;

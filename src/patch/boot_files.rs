@@ -4,7 +4,7 @@ use super::config_txt;
 use crate::disk::partition_table::NewIds;
 use crate::error::{Error, Result, ResultExt};
 use crate::fat::Fat;
-use crate::plan::{Action, Content, Edit};
+use crate::plan::{Action, Content, Edit, When};
 
 const CMDLINE: &str = "/cmdline.txt";
 
@@ -43,17 +43,28 @@ pub fn apply(fat: &mut Fat, edits: &[&Edit]) -> Result<()> {
 }
 
 /// The first line of cmdline.txt, which is the kernel's command line; empty when there is none.
-pub fn kernel_line(fat: &Fat) -> Result<String> {
+fn kernel_line(fat: &Fat) -> Result<String> {
     let bytes = fat.read(CMDLINE)?.unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
     Ok(text.lines().next().unwrap_or_default().to_owned())
 }
 
+/// The same with those of `edits` that every base gets.
+pub fn planned_kernel_line(fat: &Fat, edits: &[Edit]) -> Result<String> {
+    let mut line = kernel_line(fat)?;
+    for edit in edits.iter().filter(|edit| edit.when == When::Always) {
+        if let Action::Cmdline { add, remove } = &edit.action {
+            line = edit_words(&line, add, remove);
+        }
+    }
+    Ok(line)
+}
+
 /// What follows `key` on the kernel's command line; the last one counts.
 pub fn kernel_word(fat: &Fat, key: &str) -> Result<Option<String>> {
     let line = kernel_line(fat)?;
-    let words = line.split_whitespace();
-    let found = words.filter_map(|word| word.strip_prefix(key)).last();
+    let mut words = line.split_whitespace().rev();
+    let found = words.find_map(|word| word.strip_prefix(key));
     Ok(found.map(str::to_owned))
 }
 
@@ -81,7 +92,7 @@ fn read_text(fat: &Fat, path: &str) -> Result<String> {
         .map_err(|_| Error::failed(format!("{path} of the boot partition is not UTF-8 text")))
 }
 
-/// The firmware reads the first line only. Words keep their order; new ones go to the end, each once.
+/// The firmware reads the first line only.
 fn edit_cmdline(text: &str, add: &[String], remove: &[String]) -> Result<String> {
     let line = text.lines().next().unwrap_or_default();
     if !line.contains("root=") {
@@ -90,6 +101,11 @@ fn edit_cmdline(text: &str, add: &[String], remove: &[String]) -> Result<String>
                 .with_hint("the base is not a Raspberry Pi OS image"),
         );
     }
+    Ok(edit_words(line, add, remove) + "\n")
+}
+
+/// Words keep their order; new ones go to the end, each once.
+fn edit_words(line: &str, add: &[String], remove: &[String]) -> String {
     let is_removed = |word: &str| {
         remove.iter().any(|r| match r.ends_with('=') {
             true => word.starts_with(r.as_str()),
@@ -102,7 +118,7 @@ fn edit_cmdline(text: &str, add: &[String], remove: &[String]) -> Result<String>
             words.push(word);
         }
     }
-    Ok(format!("{}\n", words.join(" ")))
+    words.join(" ")
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@
 use super::units;
 use crate::error::Result;
 use crate::ext4::Ext4;
+use crate::overlay::Part;
+use crate::plan::{Action, Edit, When};
 
 const MARKER: &str = "/etc/cloud/cloud-init.disabled";
 const POLICY_FILE: &str = "/etc/cloud/ds-identify.cfg";
@@ -49,24 +51,51 @@ impl CloudInit {
     }
 }
 
-/// Looks at the root file system and at cmdline.txt.
-pub fn probe(fs: &Ext4, cmdline: &str) -> Result<CloudInit> {
+/// Looks at the root file system and at the kernel's command line, both as `edits` will leave them.
+pub fn probe(fs: &Ext4, cmdline: &str, edits: &[Edit]) -> Result<CloudInit> {
     let has = |path: &str| fs.stat_target(path).map(|stat| stat.is_some());
     if !has("/etc/cloud/cloud.cfg")? || !has("/usr/bin/cloud-init")? {
         return Ok(CloudInit::Absent);
     }
-    Ok(match why_off(fs, cmdline)? {
+    let reason = match switched_off_in(edits) {
+        Some(reason) => Some(reason),
+        None => why_off(fs, cmdline, edits)?,
+    };
+    Ok(match reason {
         Some(reason) => CloudInit::Off(reason),
         None => CloudInit::Ready,
     })
 }
 
-fn why_off(fs: &Ext4, cmdline: &str) -> Result<Option<String>> {
-    if fs.stat_target(MARKER)?.is_some() {
+/// Why it will not run after edits that every base gets.
+fn switched_off_in(edits: &[Edit]) -> Option<String> {
+    let always = edits.iter().filter(|edit| edit.when == When::Always);
+    let mut always = always.filter(|edit| edit.part == Part::Root);
+    let edit = always.find(|edit| match edit.action {
+        Action::Write(..) | Action::Symlink(_) => edit.path == MARKER,
+        Action::MaskUnit => edit.path == TARGET || is_unit(&edit.path),
+        _ => false,
+    })?;
+    let (verb, path) = match edit.action {
+        Action::MaskUnit => ("masks", &edit.path),
+        _ => ("writes", &edit.path),
+    };
+    Some(format!("`{}` {verb} {path}", edit.origin))
+}
+
+fn is_unit(name: &str) -> bool {
+    name == MAIN || STAGES.iter().any(|names| names.contains(&name))
+}
+
+fn why_off(fs: &Ext4, cmdline: &str, edits: &[Edit]) -> Result<Option<String>> {
+    let is_removed = |edit: &Edit| {
+        edit.when == When::Always && edit.path == MARKER && matches!(edit.action, Action::Remove)
+    };
+    if fs.stat_target(MARKER)?.is_some() && !edits.iter().any(is_removed) {
         return Ok(Some(format!("it has {MARKER}")));
     }
     if let Some(word) = switched_off_by(cmdline) {
-        return Ok(Some(format!("its cmdline.txt says `{word}`")));
+        return Ok(Some(format!("cmdline.txt says `{word}`")));
     }
     if policy_is_off(&units::text(fs, POLICY_FILE)?.unwrap_or_default()) {
         return Ok(Some(format!("{POLICY_FILE} says `policy: disabled`")));
@@ -92,11 +121,11 @@ fn is_off(policy: &str) -> bool {
 }
 
 fn policy_is_off(text: &str) -> bool {
-    let policies = text.lines().filter_map(|line| {
+    let policy = text.lines().rev().find_map(|line| {
         let line = line.split('#').next().unwrap_or_default();
         line.trim().strip_prefix("policy:")
     });
-    policies.last().is_some_and(is_off)
+    policy.is_some_and(is_off)
 }
 
 fn generator_is_off(fs: &Ext4) -> Result<Option<String>> {

@@ -74,14 +74,14 @@ pub fn apply(plan: &Plan, disk: &Arc<CowDisk>, options: &PatchOptions<'_>) -> Re
         None => ext4::last_written(&window)?,
     };
     let fs = open_root(window, time)?;
-    let base = Base::probe(&fs, disk, &chosen, &fat)?;
+    let base = Base::probe(plan, &fs, disk, &chosen, &fat)?;
     let (cloud_init, edits) = base.edits_of(plan)?;
     let need = needs::count(&fs, &edits, options.payloads)?;
     fs.finish()?;
     let need = Wanted::new(need, plan.spare, base.space.block_size);
     let table = make_room(plan, disk, table, &base, need)?;
     patch_root(disk, &table, &edits, &new_ids, time, options)?;
-    patch_boot(fat.dated(time), &edits, &new_ids)?;
+    patch_boot(disk, &table, fat.dated(time), &edits, &new_ids)?;
     let changed = disk.settle()?.len() as u64 * crate::disk::PAGE_SIZE;
     Ok(Patched {
         cloud_init,
@@ -132,6 +132,7 @@ impl Base {
     /// Looks at the root file system `fs` and at the boot file system `fat`; refuses a base that
     /// contradicts itself.
     fn probe(
+        plan: &Plan,
         fs: &Ext4,
         disk: &Arc<CowDisk>,
         chosen: &root_partition::Chosen,
@@ -139,8 +140,9 @@ impl Base {
     ) -> Result<Self> {
         let fstab = units::text(fs, "/etc/fstab")?.unwrap_or_default();
         chosen.check_fstab(disk, &fstab)?;
+        let line = boot_files::planned_kernel_line(fat, &plan.edits)?;
         Ok(Self {
-            cloud_init: cloud_init::probe(fs, &boot_files::kernel_line(fat)?)?,
+            cloud_init: cloud_init::probe(fs, &line, &plan.edits)?,
             space: fs.space()?,
         })
     }
@@ -158,7 +160,7 @@ impl Base {
 pub struct OpenBase {
     disk: Arc<dyn ReadAt>,
     chosen: root_partition::Chosen,
-    base: Base,
+    boot: Fat,
     pub root: Ext4,
     /// Labels of its file systems, and what has them.
     pub labels: Vec<(String, &'static str)>,
@@ -177,17 +179,23 @@ impl OpenBase {
         let time = ext4::last_written(&window)?;
         let root = open_root(window, time)?;
         Ok(Self {
-            base: Base::probe(&root, &copy, &chosen, &fat)?,
             disk,
             chosen,
+            boot: fat,
             root,
             labels,
         })
     }
 
+    /// What the base is for `plan`, whose edits can switch cloud-init off.
+    fn seen_by(&self, plan: &Plan) -> Result<Base> {
+        let copy = Arc::new(CowDisk::new(self.disk.clone()));
+        Base::probe(plan, &self.root, &copy, &self.chosen, &self.boot)
+    }
+
     /// The edits of `plan` that apply to this base.
     pub fn edits_of<'p>(&self, plan: &'p Plan) -> Result<Vec<&'p Edit>> {
-        self.base.edits_of(plan).map(|(_, edits)| edits)
+        self.seen_by(plan)?.edits_of(plan).map(|(_, edits)| edits)
     }
 
     /// Whether all of the base is in an image of the size that `plan` fixes.
@@ -200,9 +208,11 @@ impl OpenBase {
     pub fn check_room(&self, plan: &Plan, payloads: &Payloads) -> Result<()> {
         let copy = Arc::new(CowDisk::new(self.disk.clone()));
         let table = wanted_table(plan, &copy, &self.chosen)?.table;
-        let need = needs::count(&self.root, &self.edits_of(plan)?, payloads)?;
-        let need = Wanted::new(need, plan.spare, self.base.space.block_size);
-        wanted_len(plan, &copy, &table, &self.base, need).map(drop)
+        let base = self.seen_by(plan)?;
+        let (_, edits) = base.edits_of(plan)?;
+        let need = needs::count(&self.root, &edits, payloads)?;
+        let need = Wanted::new(need, plan.spare, base.space.block_size);
+        wanted_len(plan, &copy, &table, &base, need).map(drop)
     }
 }
 
@@ -414,7 +424,13 @@ fn patch_root(
         .context(|| "finishing the root file system (ext4)".into())
 }
 
-fn patch_boot(mut fat: Fat, edits: &[&Edit], new_ids: &NewIds) -> Result<()> {
+fn patch_boot(
+    disk: &Arc<CowDisk>,
+    table: &PartitionTable,
+    mut fat: Fat,
+    edits: &[&Edit],
+    new_ids: &NewIds,
+) -> Result<()> {
     let edits: Vec<&Edit> = edits
         .iter()
         .filter(|e| e.part == Part::Boot)
@@ -422,6 +438,7 @@ fn patch_boot(mut fat: Fat, edits: &[&Edit], new_ids: &NewIds) -> Result<()> {
         .collect();
     boot_files::apply(&mut fat, &edits)?;
     boot_files::rename_partitions(&mut fat, new_ids)?;
+    root_partition::check_still(disk, table, &fat)?;
     fat.finish()
         .context(|| "finishing the boot file system (FAT32)".into())
 }

@@ -90,7 +90,7 @@ impl Counter<'_> {
     fn write(&mut self, path: &str, content: &Content) -> Result<()> {
         let len = match content {
             Content::Bytes { bytes, .. } => bytes.len() as u64,
-            Content::Payload(wanted) => payload::find(self.payloads, wanted)?.len(),
+            Content::Payload(wanted) => payload::find(self.payloads, wanted)?.size(),
         };
         self.estimate.file(path, len)
     }

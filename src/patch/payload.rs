@@ -22,7 +22,7 @@ pub enum LoadedPayload {
 
 impl LoadedPayload {
     /// Bytes of the file it becomes; of an archive those of all files.
-    pub fn len(&self) -> u64 {
+    pub fn size(&self) -> u64 {
         match self {
             Self::File(_, len) => *len,
             Self::Bytes(bytes) => bytes.len() as u64,

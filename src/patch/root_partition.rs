@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::boot_files;
 use crate::disk::partition_table::{PartitionEntry, PartitionTable};
 use crate::disk::{CowDisk, Window};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, ResultExt};
 use crate::ext4;
 use crate::fat::Fat;
 
@@ -44,6 +44,23 @@ pub fn choose(disk: &Arc<CowDisk>, table: PartitionTable, fat: &Fat) -> Result<C
         table: table.with_root(number)?,
         said: Some(said),
     })
+}
+
+/// Refuses an image whose cmdline.txt, after the edits, names another root partition than `table`,
+/// the one that was edited.
+pub fn check_still(disk: &Arc<CowDisk>, table: &PartitionTable, fat: &Fat) -> Result<()> {
+    let now = choose(disk, table.clone(), fat)
+        .context(|| "checking which root file system the image will boot".into())?;
+    if now.table.root.number == table.root.number {
+        return Ok(());
+    }
+    Err(Error::usage(format!(
+        "`{}` is added to cmdline.txt and names partition {} as the root file system, but the base boots from partition {}",
+        now.said.map(|said| format!("root={said}")).unwrap_or_default(),
+        now.table.root.number,
+        table.root.number
+    ))
+    .with_hint("leave `root=` out of `[cmdline]` of the role"))
 }
 
 impl Chosen {
