@@ -228,7 +228,7 @@ fn valid_profiles_pass() {
 #[test]
 fn built_in_profiles_are_announced() {
     let bench = Workbench::empty();
-    let key = r#"user.ssh_keys=["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAo test"]"#;
+    let key = r#"user.ssh_keys=["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAII4cB60hDozZ7B3fpOQJJU7XxDmQHGwgVYGWuR1gxfkF test"]"#;
     fs::write(bench.path("card"), vec![0; 1 << 20]).unwrap();
     for (args, code) in [
         (&["check", "--no-secrets"][..], 0),
