@@ -1,5 +1,6 @@
 //! A project: the folder with `profiles/` and `overlays/`, or the built-in ones.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::config::{Cluster, Node, Overrides, ProfileSource, Profiles, check_cluster};
@@ -10,6 +11,8 @@ use crate::plan::{Plan, PlanOptions, plan_node};
 /// All profiles and roles of a project, checked against each other.
 pub struct Project {
     folder: PathBuf,
+    /// Names of nodes as they were asked for, and the profiles they stand for.
+    named: BTreeMap<String, String>,
     pub cluster: Cluster,
     pub catalog: Catalog,
     /// Whether the profiles are the built-in ones.
@@ -17,20 +20,23 @@ pub struct Project {
 }
 
 impl Project {
-    /// Loads and checks everything in `folder`. `selected` profiles take the overrides of keys that
-    /// belong to one node; empty means all nodes.
+    /// Loads and checks everything in `folder`. `selected` nodes, by profile or host name, take the
+    /// overrides of keys that belong to one node; empty means all nodes.
     pub fn open(folder: &Path, set: &[String], selected: &[String]) -> Result<Self> {
         let catalog = Catalog::load(folder)?;
         let profiles = Profiles::open(ProfileSource::find(folder))?;
+        let mut named = BTreeMap::new();
         for name in selected {
-            profiles.require(name)?;
+            named.insert(name.clone(), profiles.find(name)?);
         }
-        let raw = profiles.load(&Overrides::parse(set)?, selected)?;
+        let selected: Vec<String> = named.values().cloned().collect();
+        let raw = profiles.load(&Overrides::parse(set)?, &selected)?;
         let cluster = Cluster::resolve(raw, &catalog.schema()?)?;
         catalog.check(&cluster)?;
         check_cluster(&cluster)?;
         Ok(Self {
             folder: folder.to_owned(),
+            named,
             cluster,
             catalog,
             built_in: matches!(profiles.source(), ProfileSource::BuiltIn),
@@ -41,20 +47,23 @@ impl Project {
         &self.folder
     }
 
-    /// The nodes of the named profiles, or all of them, sorted by profile.
-    pub fn select(&self, profiles: &[String], all: bool) -> Result<Vec<&Node>> {
+    /// The nodes named by profile or host name, or all of them, sorted by profile.
+    pub fn select(&self, names: &[String], all: bool) -> Result<Vec<&Node>> {
         if all {
             return Ok(self.cluster.nodes.iter().collect());
         }
-        let mut names = profiles.to_vec();
-        names.sort();
-        names.dedup();
-        names
+        let mut profiles: Vec<&String> = names
             .iter()
+            .map(|name| self.named.get(name).unwrap_or(name))
+            .collect();
+        profiles.sort();
+        profiles.dedup();
+        profiles
+            .into_iter()
             .map(|name| {
                 self.cluster.node(name).ok_or_else(|| {
                     Error::usage(format!(
-                        "the profile `{name}` names no host: it is there to be extended, not to be built"
+                        "the profile `{name}` has no `hostname`, so it can only be extended, not built"
                     ))
                 })
             })

@@ -1,12 +1,12 @@
 //! `imgbuild check`: checks profiles without building anything.
 
-use super::args::CheckArgs;
+use super::args::{CheckArgs, GlobalArgs};
+use super::open_project;
 use crate::error::Result;
 use crate::job::Job;
-use crate::project::Project;
 
-pub fn run(args: &CheckArgs, job: &Job) -> Result<()> {
-    let project = Project::open(&args.project.project, &args.project.set, &[])?;
+pub fn run(args: &CheckArgs, global: &GlobalArgs, job: &Job) -> Result<()> {
+    let project = open_project(global, &args.project, &[], job)?;
     for node in &project.cluster.nodes {
         project.plan(node, args.no_secrets)?;
     }
@@ -17,8 +17,9 @@ pub fn run(args: &CheckArgs, job: &Job) -> Result<()> {
         .map(|n| format!("{} ({}, {})", n.hostname, n.profile, n.address))
         .collect();
     job.progress.note(&format!(
-        "{} nodes are fine: {}",
+        "{} {} OK: {}",
         names.len(),
+        if names.len() == 1 { "node" } else { "nodes" },
         names.join(", ")
     ));
     Ok(())

@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::args::FlashArgs;
+use super::args::{FlashArgs, GlobalArgs};
 use super::build::{base_request, describe, fetch_options};
+use super::open_project;
 use crate::build::{BuildOptions, open_image, patched_node};
 use crate::clock::source_date_epoch;
 use crate::disk::{CowDisk, ReadAt};
@@ -12,9 +13,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::flash::{Allowed, FlashOptions, Flashed, System, Target, flash};
 use crate::job::Job;
 use crate::patch;
-use crate::project::Project;
 
-pub fn run(args: &FlashArgs, job: &Job) -> Result<()> {
+pub fn run(args: &FlashArgs, global: &GlobalArgs, job: &Job) -> Result<()> {
     let examine = || {
         let allowed = Allowed {
             partition: args.partition,
@@ -32,7 +32,7 @@ pub fn run(args: &FlashArgs, job: &Job) -> Result<()> {
     }
     let disk = match (&args.image, &args.profile) {
         (Some(image), _) => open_image(image, &fetch_options(&args.base)?, job)?,
-        (None, Some(profile)) => node(profile, args, job)?,
+        (None, Some(profile)) => node(profile, args, global, job)?,
         (None, None) => return Err(Error::usage("which node? Name one with --profile NAME")),
     };
     let used = match patch::used_ranges(&disk, &job.cancel) {
@@ -57,9 +57,9 @@ pub fn run(args: &FlashArgs, job: &Job) -> Result<()> {
     Ok(())
 }
 
-fn node(profile: &str, args: &FlashArgs, job: &Job) -> Result<Arc<CowDisk>> {
+fn node(profile: &str, args: &FlashArgs, global: &GlobalArgs, job: &Job) -> Result<Arc<CowDisk>> {
     let selected = [profile.to_owned()];
-    let project = Project::open(&args.project.project, &args.project.set, &selected)?;
+    let project = open_project(global, &args.project, &selected, job)?;
     let nodes = project.select(&selected, false)?;
     let node = nodes
         .first()
@@ -70,7 +70,7 @@ fn node(profile: &str, args: &FlashArgs, job: &Job) -> Result<Arc<CowDisk>> {
         source_date_epoch()?,
     );
     let made = patched_node(&project, node, &options, job)?;
-    if args.verbose {
+    if global.verbose {
         job.progress.note(&describe(&node.hostname, &made.patched));
     }
     Ok(made.disk)

@@ -5,20 +5,28 @@ mod build;
 mod check;
 mod flash;
 mod init;
+mod next_steps;
 mod plan;
 mod report;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use crate::error::{Error, Result, exit_code};
 use crate::job::{Cancel, Job};
-use args::{Cli, Command};
+use crate::project::Project;
+pub use args::with_command;
+use args::{Cli, Command, GlobalArgs, ProjectArgs};
+
+/// All commands with their options, for the reference that is made from them.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
 
 /// Runs the program with the process's own arguments.
 pub fn run() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::try_parse_from(with_command(std::env::args_os())) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version come as errors too, and belong on stdout.
@@ -45,15 +53,31 @@ fn dispatch(cli: Cli) -> Result<()> {
     let handler = cancel.clone();
     ctrlc::set_handler(move || handler.cancel())
         .map_err(|e| Error::failed("listening for Ctrl-C").with_source(e))?;
+    let global = &cli.global;
     let job = Job {
-        progress: report::progress(),
+        progress: report::progress(global.quiet),
         cancel,
     };
-    match cli.command {
-        None => build::run(&cli.build, &job),
-        Some(Command::Plan(args)) => plan::run(&args),
-        Some(Command::Check(args)) => check::run(&args, &job),
-        Some(Command::Init(args)) => init::run(&args),
-        Some(Command::Flash(args)) => flash::run(&args, &job),
+    match &cli.command {
+        Command::Build(args) => build::run(args, global, &job),
+        Command::Plan(args) => plan::run(args, global, &job),
+        Command::Check(args) => check::run(args, global, &job),
+        Command::Init(args) => init::run(args, global),
+        Command::Flash(args) => flash::run(args, global, &job),
     }
+}
+
+/// Loads the project for `selected` nodes, by profile or host name; empty means all nodes.
+fn open_project(
+    global: &GlobalArgs,
+    args: &ProjectArgs,
+    selected: &[String],
+    job: &Job,
+) -> Result<Project> {
+    let project = Project::open(&global.project, &args.set, selected)?;
+    if project.built_in {
+        job.progress
+            .note("using the built-in profiles; `imgbuild init` writes them to profiles/, to edit");
+    }
+    Ok(project)
 }

@@ -209,6 +209,33 @@ impl Profiles {
         Ok(values)
     }
 
+    /// The profile that `name` stands for: the one of that name, or else that of the host `name`.
+    pub fn find(&self, name: &str) -> Result<String> {
+        let mut names: Vec<String> = self.names.clone();
+        if names.iter().any(|n| n == name) {
+            return Ok(name.to_owned());
+        }
+        for profile in &self.names {
+            let values = self.merged(profile, &mut Vec::new())?;
+            let Some(host) = text_of(&values, "hostname") else {
+                continue;
+            };
+            if host == name {
+                return Ok(profile.clone());
+            }
+            names.push(host);
+        }
+        let error = Error::usage(format!(
+            "there is no profile `{name}` and no host of that name; the profiles are {}",
+            self.names.join(", ")
+        ));
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        Err(match nearest(name, &names) {
+            Some(near) => error.with_hint(format!("did you mean `{near}`?")),
+            None => error,
+        })
+    }
+
     /// Errors, with the nearest name, when there is no profile `name`.
     pub fn require(&self, name: &str) -> Result<()> {
         if self.names.iter().any(|n| n == name) {
@@ -297,6 +324,24 @@ mod tests {
         .unwrap_err();
         assert!(error.to_string().contains("a.toml:2"), "{error}");
         assert_eq!(error.hint(), Some("did you mean `cluster`?"));
+    }
+
+    #[test]
+    fn a_host_name_stands_for_its_profile() {
+        let dir = folder(&[
+            ("c.toml", ""),
+            ("x.toml", "extends = \"c\"\nhostname = \"hosta\""),
+            ("y.toml", "extends = \"c\"\nhostname = \"x\""),
+        ]);
+        let profiles = Profiles::open(ProfileSource::Folder(dir.path().to_owned())).unwrap();
+        assert_eq!(profiles.find("hosta").unwrap(), "x");
+        assert_eq!(
+            profiles.find("x").unwrap(),
+            "x",
+            "a profile's own name wins"
+        );
+        let error = profiles.find("hostb").unwrap_err();
+        assert_eq!(error.hint(), Some("did you mean `hosta`?"));
     }
 
     #[test]

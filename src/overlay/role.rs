@@ -51,6 +51,9 @@ pub struct Manifest {
     pub when: BTreeMap<String, String>,
     #[serde(default)]
     pub remove: Remove,
+    /// Templates: what a build tells the user of this role in the end. Empty lines are left out.
+    #[serde(default)]
+    pub next: Vec<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -5,6 +5,7 @@ mod accounts;
 mod boot_files;
 mod payload;
 mod root;
+mod touched;
 mod units;
 mod used_ranges;
 
@@ -12,6 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use payload::{LoadedPayload, check_elf};
+pub use touched::touched;
 pub use used_ranges::used_ranges;
 
 use crate::config::DiskTable;

@@ -173,10 +173,8 @@ impl<'a> RootEditor<'a> {
     }
 
     fn account(&mut self, account: &Account) -> Result<()> {
-        let names = ["passwd", "shadow", "group", "gshadow", "subuid", "subgid"];
-        let paths = names.map(|name| format!("/etc/{name}"));
         let mut texts = Vec::new();
-        for path in &paths {
+        for path in accounts::FILES {
             texts.push(self.text(path)?);
         }
         let text = |i: usize| texts.get(i).map(|(t, _)| t.clone()).unwrap_or_default();
@@ -201,7 +199,7 @@ impl<'a> RootEditor<'a> {
             files.subuid,
             files.subgid,
         ];
-        for ((path, new), (old, attr)) in paths.iter().zip(after).zip(texts) {
+        for ((path, new), (old, attr)) in accounts::FILES.into_iter().zip(after).zip(texts) {
             if new != old {
                 self.write(path, new.as_bytes(), attr)?;
             }

@@ -4,9 +4,9 @@
 use crate::error::{Error, Result};
 use crate::ext4::Ext4;
 
-const ADMIN: &str = "/etc/systemd/system";
+pub const ADMIN: &str = "/etc/systemd/system";
 /// Where units are looked for, in systemd's order.
-const FOLDERS: &[&str] = &[ADMIN, "/usr/lib/systemd/system", "/lib/systemd/system"];
+pub const FOLDERS: &[&str] = &[ADMIN, "/usr/lib/systemd/system", "/lib/systemd/system"];
 /// Units that name each other in `Also=` must not send us round for ever.
 const MAX_ALSO: usize = 32;
 
@@ -43,6 +43,11 @@ pub fn enable(fs: &Ext4, unit: &str) -> Result<Vec<Link>> {
         seen.push(unit);
     }
     Ok(links)
+}
+
+/// The links that enable `unit`, whose file has the given text.
+pub fn links_of(unit: &str, file: &str, text: &str) -> Vec<Link> {
+    Install::parse(text).links(unit, file)
 }
 
 /// The links of `unit` that exist and that disabling it takes away.
@@ -84,7 +89,7 @@ fn find(fs: &Ext4, unit: &str) -> Result<Option<String>> {
 }
 
 /// `getty@.service` of `getty@tty1.service`.
-fn template_of(unit: &str) -> Option<String> {
+pub fn template_of(unit: &str) -> Option<String> {
     let (name, rest) = unit.split_once('@')?;
     let (_, kind) = rest.rsplit_once('.')?;
     Some(format!("{name}@.{kind}"))

@@ -31,7 +31,7 @@ pub fn plan_node(
     let shared = ClusterContext::new(cluster, catalog)?;
     let roles = catalog.roles_of(node)?;
     let ssh_keys = read_ssh_keys(node, options)?;
-    let mut edits = Vec::new();
+    let (mut edits, mut next) = (Vec::new(), Vec::new());
     for role in &roles {
         let context = node_context(cluster, &shared, node, &roles, role, &ssh_keys);
         let mode = match options.redact {
@@ -46,6 +46,7 @@ pub fn plan_node(
             options,
         };
         edits.extend(planner.edits()?);
+        next.extend(planner.words(&role.manifest.next)?);
     }
     edits.extend(node_boot_edits(node));
     let identity = identity_edits(node, &ssh_keys, options)?;
@@ -65,6 +66,7 @@ pub fn plan_node(
         image_size: node.disk.size,
         spare: node.disk.spare,
         table: node.disk.table,
+        next,
     })
 }
 
