@@ -27,8 +27,13 @@
 //! | [`error`], [`problem`], [`job`], [`clock`], `parallel` | what everything uses: errors with hints, problems of the input, progress, cancellation, the date, threads | |
 
 #![forbid(unsafe_code)]
+// A mistake in the input ends in an error, never in a panic.
+#![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+// Only the command line prints; everything else reports through `job::Progress`.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod build;
+#[allow(clippy::print_stdout, clippy::print_stderr)]
 pub mod cli;
 pub mod clock;
 pub mod config;
