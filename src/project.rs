@@ -3,10 +3,17 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::config::{Cluster, Node, Overrides, ProfileSource, Profiles, check_cluster};
+use std::collections::BTreeSet;
+
+use crate::config::{
+    BaseSettings, Cluster, Kind, Node, Overrides, ProfileSource, Profiles, check_cluster,
+};
 use crate::error::{Error, Result, ResultExt};
-use crate::overlay::Catalog;
+use crate::overlay::{Catalog, Findings, check_roles};
 use crate::plan::{Plan, PlanOptions, plan_node};
+use crate::problem::{Problem, Problems};
+use crate::secrets;
+use crate::source::BaseRequest;
 
 /// All profiles and roles of a project, checked against each other.
 pub struct Project {
@@ -17,6 +24,8 @@ pub struct Project {
     pub catalog: Catalog,
     /// Whether the profiles are the built-in ones.
     pub built_in: bool,
+    /// What rules of roles want the user to know.
+    pub notes: BTreeSet<String>,
 }
 
 impl Project {
@@ -32,14 +41,18 @@ impl Project {
         let selected: Vec<String> = named.values().cloned().collect();
         let raw = profiles.load(&Overrides::parse(set)?, &selected)?;
         let cluster = Cluster::resolve(raw, &catalog.schema()?)?;
-        catalog.check(&cluster)?;
-        check_cluster(&cluster)?;
+        let mut findings = Findings::default();
+        let provides = |node: &Node, what: &str| catalog.provides(node, what);
+        check_cluster(&cluster, &provides, &mut findings.problems);
+        check_roles(&cluster, &catalog, &mut findings)?;
+        findings.problems.report()?;
         Ok(Self {
             folder: folder.to_owned(),
             named,
             cluster,
             catalog,
             built_in: matches!(profiles.source(), ProfileSource::BuiltIn),
+            notes: findings.notes,
         })
     }
 
@@ -78,5 +91,55 @@ impl Project {
         };
         plan_node(&self.cluster, &self.catalog, node, &options)
             .context(|| format!("planning {} (profile {})", node.hostname, node.profile))
+    }
+
+    /// Looks for the files of this machine that profiles name. A build that is given another base
+    /// or never reaches a payload does not need them, so only `check` asks.
+    pub fn check_files(&self) -> Result<()> {
+        let mut problems = Problems::new();
+        for node in &self.cluster.nodes {
+            self.check_base(node, &mut problems);
+            for role in self.catalog.roles_of(node)? {
+                for (name, spec) in &role.manifest.options {
+                    let value = node.options.get(&role.name).and_then(|o| o.get(name));
+                    let path = value.and_then(|v| v.as_str()).filter(|p| !p.is_empty());
+                    if let (Kind::File, Some(path)) = (spec.kind, path) {
+                        self.check_file(
+                            node,
+                            &format!("{}.{name}", role.name),
+                            path,
+                            &mut problems,
+                        );
+                    }
+                }
+            }
+        }
+        problems.report()
+    }
+
+    fn check_base(&self, node: &Node, problems: &mut Problems) {
+        let BaseSettings { image, sha256 } = &node.base;
+        match BaseRequest::from_setting(image, sha256.clone()) {
+            BaseRequest::Path(_) => self.check_file(node, "base.image", image, problems),
+            BaseRequest::Url { url, sha256: None } if url.starts_with("http://") => {
+                let what = "`base.image` is fetched over plain http, where anybody on the way can change it";
+                let hint = "set `base.sha256`, or use https";
+                problems.push(Problem::new(node.origin("base.image"), what).with_hint(hint));
+            }
+            _ => {}
+        }
+        let is_url = image.contains("://");
+        if sha256.is_some() && !is_url {
+            let what = "`base.sha256` has no effect: it is the checksum of a file behind a URL";
+            problems.push(Problem::new(node.origin("base.sha256"), what));
+        }
+    }
+
+    fn check_file(&self, node: &Node, key: &str, path: &str, problems: &mut Problems) {
+        let found = secrets::expand(path, &self.folder);
+        if !found.is_file() {
+            let what = format!("`{key}`: there is no file {}", found.display());
+            problems.push(Problem::new(node.origin(key), what));
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
 
-use imgbuild::config::{Field, Kind, Table, Value};
+use imgbuild::config::{Field, Table, Value};
 use imgbuild::overlay::Catalog;
 
 fn compare(name: &str, wanted: &str) {
@@ -23,19 +23,11 @@ fn compare(name: &str, wanted: &str) {
     );
 }
 
-fn kind(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Text => "string",
-        Kind::Bool => "true/false",
-        Kind::Integer => "integer",
-        Kind::List => "list of strings",
-        Kind::Address => "IPv4 address",
-        Kind::Cidr => "network, `10.100.0.0/24`",
-        Kind::Range => "range, `10.100.0.50-10.100.0.75`",
-        Kind::Hostname => "host name",
-        Kind::Domain => "domain",
-        Kind::UserName => "user name",
-        Kind::Size => "size, `16GiB`",
+/// The kind of a key, or of the items of its list.
+fn kind(field: &Field) -> String {
+    match field.of {
+        Some(of) => format!("list: {}", of.describe()),
+        None => field.kind.describe().to_owned(),
     }
 }
 
@@ -62,7 +54,7 @@ fn row(field: &Field) -> String {
     format!(
         "| `{}` | {} | {} | {}{choices} |\n",
         field.name,
-        kind(field.kind),
+        kind(field),
         default.unwrap_or_default(),
         field.help.replace('|', "\\|")
     )

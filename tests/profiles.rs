@@ -125,6 +125,88 @@ fn check_all(kind: &str) {
     );
 }
 
+/// Rows of `tests/profiles/mistakes.toml`, by the folder that `imgbuild init` writes.
+fn check_row(row: &toml::Table) -> Vec<String> {
+    let bench = Workbench::empty();
+    let output = bench.imgbuild(&["init", "."]).output().unwrap();
+    assert!(output.status.success());
+    let key = concat!(
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIK0wmN/Cr3JXqmLW7u+g9pTh+wyqDHpSQEIQczXkVx9q test\n"
+    );
+    bench.write("key.pub", key);
+    let lines = row["set"].as_str().unwrap().lines();
+    let mut overlay: toml::Table = lines.collect::<Vec<_>>().join("\n").parse().unwrap();
+    lay_over(
+        &mut overlay,
+        "cluster",
+        "user",
+        "ssh_keys = ['file:key.pub']",
+    );
+    for (profile, values) in &overlay {
+        let path = format!("profiles/{profile}.toml");
+        let text = fs::read_to_string(bench.path(&path)).unwrap();
+        let mut merged: toml::Table = text.parse().unwrap();
+        merge(&mut merged, values.as_table().unwrap());
+        bench.write(&path, toml::to_string(&merged).unwrap());
+    }
+    let output = bench.imgbuild(&["check", "--no-secrets"]).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    let text = |key: &str| row.get(key).and_then(toml::Value::as_str);
+    let wanted = if row.contains_key("said") { 2 } else { 0 };
+    let mut problems = Vec::new();
+    if output.status.code() != Some(wanted) {
+        problems.push(format!("{}, not {wanted}", output.status));
+    }
+    if let Some(said) = text("said").filter(|said| !stderr.contains(said)) {
+        problems.push(format!("no “{said}”"));
+    }
+    if let Some(unsaid) = text("not").filter(|unsaid| stderr.contains(unsaid)) {
+        problems.push(format!("shows “{unsaid}”"));
+    }
+    if !problems.is_empty() {
+        problems.push(format!("in:\n{stderr}"));
+    }
+    problems
+}
+
+/// Adds `line` to a table of a profile, unless the row has that table's key already.
+fn lay_over(overlay: &mut toml::Table, profile: &str, table: &str, line: &str) {
+    let added: toml::Table = format!("[{profile}.{table}]\n{line}").parse().unwrap();
+    let own = std::mem::replace(overlay, added);
+    merge(overlay, &own);
+}
+
+fn merge(under: &mut toml::Table, over: &toml::Table) {
+    for (key, value) in over {
+        match (under.get_mut(key), value) {
+            (Some(toml::Value::Table(under)), toml::Value::Table(over)) => merge(under, over),
+            _ => drop(under.insert(key.clone(), value.clone())),
+        }
+    }
+}
+
+#[test]
+fn single_mistakes_are_caught_and_right_values_pass() {
+    let text = fs::read_to_string(folder("mistakes.toml")).unwrap();
+    let families: toml::Table = text.parse().unwrap();
+    let rows: Vec<(String, toml::Table)> = families
+        .iter()
+        .flat_map(|(family, rows)| {
+            let rows = rows["row"].as_array().unwrap().iter();
+            rows.map(|row| (family.clone(), row.as_table().unwrap().clone()))
+        })
+        .collect();
+    let mut failed = Vec::new();
+    for (family, row) in &rows {
+        let problems = check_row(row);
+        if !problems.is_empty() {
+            failed.push(format!("{family}: {}: {}", row["set"], problems.join("; ")));
+        }
+    }
+    let (wrong, all) = (failed.len(), rows.len());
+    assert!(wrong == 0, "{wrong} of {all} rows:\n{}", failed.join("\n"));
+}
+
 #[test]
 fn invalid_profiles_are_refused_with_their_place() {
     check_all("invalid");

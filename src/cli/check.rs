@@ -7,6 +7,7 @@ use crate::job::Job;
 
 pub fn run(args: &CheckArgs, global: &GlobalArgs, job: &Job) -> Result<()> {
     let project = open_project(global, &args.project, &[], job)?;
+    project.check_files()?;
     for node in &project.cluster.nodes {
         project.plan(node, args.no_secrets)?;
     }
@@ -16,6 +17,9 @@ pub fn run(args: &CheckArgs, global: &GlobalArgs, job: &Job) -> Result<()> {
         .iter()
         .map(|n| format!("{} ({}, {})", n.hostname, n.profile, n.address))
         .collect();
+    for note in &project.notes {
+        job.progress.note(note);
+    }
     job.progress.note(&format!(
         "{} {} OK: {}",
         names.len(),

@@ -2,6 +2,8 @@
 //! then across nodes. Nothing here touches the network or an image.
 
 mod checks;
+mod core_keys;
+mod kind;
 mod load;
 mod net;
 mod node;
@@ -9,11 +11,12 @@ mod schema;
 mod value;
 
 pub use checks::check_cluster;
+pub use kind::{BASE_ALIASES, Kind};
 pub use load::{Overrides, ProfileSource, Profiles, RawProfile};
 pub use net::{Cidr, IpRange};
 pub use node::{
     BaseSettings, Boot, Cluster, ClusterSettings, DiskSettings, DiskTable, FirstBoot, Locale,
-    Network, Node, OptionTable, Ssh, Sudo, Time, User,
+    Network, Node, OptionTable, Ssh, Sudo, Time, User, Wifi,
 };
-pub use schema::{Field, Kind, Schema, Table, full_match};
+pub use schema::{Field, Pattern, Schema, Table};
 pub use value::{Item, Origin, Value};

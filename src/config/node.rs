@@ -1,14 +1,16 @@
 //! Typed settings of a node and of the cluster it belongs to, made from checked profiles.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 
 use serde::Serialize;
 
+use super::core_keys::is_core_table;
+use super::kind::parse_size;
 use super::load::{RawProfile, table_of, text_of};
 use super::net::{Cidr, IpRange};
-use super::schema::{Schema, dotted, parse_size};
+use super::schema::{Schema, dotted};
 use super::value::{Item, Origin, Value};
 use crate::error::{Error, Result};
 use crate::problem::{Problem, Problems};
@@ -37,6 +39,7 @@ pub struct Node {
     pub first_boot: FirstBoot,
     pub base: BaseSettings,
     pub network: Network,
+    pub wifi: Wifi,
     pub settings: ClusterSettings,
     pub user: User,
     pub ssh: Ssh,
@@ -77,6 +80,16 @@ pub struct Network {
     pub interface: String,
     pub dhcp: Option<IpRange>,
     pub metallb: Option<IpRange>,
+}
+
+/// A Wi-Fi network to join.
+#[derive(Debug, Clone)]
+pub struct Wifi {
+    /// `None`: no Wi-Fi.
+    pub ssid: Option<String>,
+    pub hidden: bool,
+    /// `wpa2`, `wpa3` or `open`.
+    pub security: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -158,12 +171,14 @@ impl Cluster {
     /// Checks every profile against `schema` and makes typed nodes of those that name a host.
     pub fn resolve(raw: Vec<RawProfile>, schema: &Schema) -> Result<Self> {
         let mut nodes = Vec::new();
+        let mut problems = Problems::new();
         for mut profile in raw {
-            schema.apply(&mut profile.values)?;
-            if profile.is_node {
-                nodes.push(Node::from_values(&profile, schema)?);
+            let applied = schema.apply(&mut profile.values);
+            if problems.keep(applied)?.is_some() && profile.is_node {
+                nodes.extend(problems.keep(Node::from_values(&profile, schema))?);
             }
         }
+        problems.report()?;
         let Some(first) = nodes.first() else {
             return Err(Error::usage("no profile names a host")
                 .with_hint("a node's profile sets `hostname` and `address`"));
@@ -192,7 +207,7 @@ impl Cluster {
     }
 
     /// The name servers of the network as addresses; `None` for a name that no node has.
-    pub fn dns(&self, node: &Node) -> Vec<(String, Option<Ipv4Addr>)> {
+    pub fn dns(&self, node: &Node) -> Vec<(String, Option<IpAddr>)> {
         node.network
             .dns
             .iter()
@@ -200,7 +215,7 @@ impl Cluster {
                 let address = name
                     .parse()
                     .ok()
-                    .or_else(|| self.find(name).map(|n| n.address));
+                    .or_else(|| self.find(name).map(|n| n.address.into()));
                 (name.clone(), address)
             })
             .collect()
@@ -217,13 +232,37 @@ impl Node {
         format!("{}.{}", self.hostname, self.network.domain)
     }
 
-    /// Where `table.key` (or a key at the top) was written.
+    /// Where `table.key` (or a key at the top) was written; of a key that was not, where its table
+    /// or else the node was.
     pub fn origin(&self, key: &str) -> Origin {
-        self.origins
-            .get(key)
-            .or_else(|| self.origins.get("hostname"))
+        let table = key.split_once('.').map_or("", |(table, _)| table);
+        [key, table, "hostname"]
+            .into_iter()
+            .filter_map(|key| self.origins.get(key))
+            .find(|origin| !origin.is_default())
             .cloned()
             .unwrap_or_else(|| Origin::named(format!("profile {}", self.profile)))
+    }
+
+    /// Where item `index` of the list `table.key` was written.
+    pub fn item_origin(&self, key: &str, index: usize) -> Option<Origin> {
+        self.origins.get(&item_key(key, index)).cloned()
+    }
+
+    /// Whether `table.key` was written anywhere, and is not a default.
+    pub fn is_set(&self, key: &str) -> bool {
+        self.origins.get(key).is_some_and(|o| !o.is_default())
+    }
+
+    /// Where the node's own profile, not one that it extends, sets a key of `table`.
+    pub fn own_table(&self, table: &str) -> Option<Origin> {
+        // A node says its host name itself.
+        let own = self.origins.get("hostname")?;
+        let prefix = format!("{table}.");
+        let keys = self.origins.range(prefix.clone()..);
+        keys.take_while(|(key, _)| key.starts_with(&prefix))
+            .find(|(_, origin)| origin.is_beside(own))
+            .map(|(_, origin)| origin.clone())
     }
 
     fn from_values(profile: &RawProfile, schema: &Schema) -> Result<Self> {
@@ -246,6 +285,7 @@ impl Node {
             first_boot: first_boot(values),
             base: base(&table_of(values, "base")),
             network: network.ok_or_else(|| Error::usage(required))?,
+            wifi: wifi(&table_of(values, "wifi")),
             settings: settings.ok_or_else(|| Error::usage(required))?,
             user: user(&table_of(values, "user")),
             ssh: ssh(&table_of(values, "ssh")),
@@ -381,6 +421,14 @@ fn ssh(table: &BTreeMap<String, Item>) -> Ssh {
     }
 }
 
+fn wifi(table: &BTreeMap<String, Item>) -> Wifi {
+    Wifi {
+        ssid: text_of(table, "ssid"),
+        hidden: flag(table, "hidden"),
+        security: text_of(table, "security").unwrap_or_default(),
+    }
+}
+
 fn locale(table: &BTreeMap<String, Item>) -> Locale {
     Locale {
         lang: text_of(table, "lang").unwrap_or_default(),
@@ -424,11 +472,9 @@ fn secrets(table: &BTreeMap<String, Item>) -> BTreeMap<String, (String, Origin)>
 
 /// Options of the tables that are roles; an option without a value is null.
 fn options(values: &BTreeMap<String, Item>, schema: &Schema) -> BTreeMap<String, OptionTable> {
-    let core = Schema::core();
-    let is_role = |name: &str| !core.tables().any(|t| t.name == name);
     schema
         .tables()
-        .filter(|table| is_role(&table.name))
+        .filter(|table| !is_core_table(&table.name))
         .map(|table| {
             let given = table_of(values, &table.name);
             let options = table.fields.iter().map(|field| {
@@ -460,8 +506,16 @@ fn origins(values: &BTreeMap<String, Item>) -> BTreeMap<String, Origin> {
     for (key, item) in values {
         origins.insert(key.clone(), item.origin.clone());
         for (inner, item) in item.value.as_table().into_iter().flatten() {
-            origins.insert(format!("{key}.{inner}"), item.origin.clone());
+            let key = format!("{key}.{inner}");
+            for (index, item) in item.value.as_list().iter().enumerate() {
+                origins.insert(item_key(&key, index), item.origin.clone());
+            }
+            origins.insert(key, item.origin.clone());
         }
     }
     origins
+}
+
+fn item_key(key: &str, index: usize) -> String {
+    format!("{key}[{index}]")
 }

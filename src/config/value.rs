@@ -8,6 +8,9 @@ use toml::de::{DeTable, DeValue};
 
 use crate::error::{Error, Result};
 
+/// What the origin of a default is called.
+const DEFAULT: &str = "default";
+
 /// Where a value was written: a line of a file, or a `--set` of the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
@@ -22,6 +25,21 @@ impl Origin {
             source: file,
             line: Some(line),
         }
+    }
+
+    /// Whether both were written in the same file.
+    pub fn is_beside(&self, other: &Self) -> bool {
+        self.line.is_some() && self.source == other.source
+    }
+
+    /// Whether nobody wrote it.
+    pub fn is_default(&self) -> bool {
+        self.line.is_none() && &*self.source == DEFAULT
+    }
+
+    /// The origin of a value that nobody wrote.
+    pub fn default_value() -> Self {
+        Self::named(DEFAULT)
     }
 
     /// A place without lines: a default, or an option of the command line.
@@ -62,14 +80,14 @@ pub enum Value {
 }
 
 impl Value {
-    /// The TOML name of this value's type, for messages.
+    /// The TOML name of this value's type with its article, for messages.
     pub fn type_name(&self) -> &'static str {
         match self {
-            Self::Text(_) => "string",
-            Self::Integer(_) => "integer",
-            Self::Bool(_) => "boolean",
-            Self::List(_) => "list",
-            Self::Table(_) => "table",
+            Self::Text(_) => "a string",
+            Self::Integer(_) => "an integer",
+            Self::Bool(_) => "a boolean",
+            Self::List(_) => "a list",
+            Self::Table(_) => "a table",
             Self::Other(name) => name,
         }
     }
@@ -89,6 +107,14 @@ impl Value {
                 .filter_map(|i| i.value.as_text().map(str::to_owned))
                 .collect(),
             _ => Vec::new(),
+        }
+    }
+
+    /// The items of a list; empty for anything else.
+    pub fn as_list(&self) -> &[Item] {
+        match self {
+            Self::List(items) => items,
+            _ => &[],
         }
     }
 
@@ -176,7 +202,7 @@ impl Lines<'_> {
         match value {
             DeValue::String(text) => Value::Text(text.to_string()),
             DeValue::Integer(n) => i64::from_str_radix(&n.as_str().replace('_', ""), n.radix())
-                .map_or(Value::Other("integer beyond 64 bits"), Value::Integer),
+                .map_or(Value::Other("an integer beyond 64 bits"), Value::Integer),
             DeValue::Boolean(b) => Value::Bool(*b),
             DeValue::Array(items) => Value::List(
                 items
@@ -188,8 +214,8 @@ impl Lines<'_> {
                     .collect(),
             ),
             DeValue::Table(table) => Value::Table(self.table(table)),
-            DeValue::Float(_) => Value::Other("float"),
-            DeValue::Datetime(_) => Value::Other("date"),
+            DeValue::Float(_) => Value::Other("a float"),
+            DeValue::Datetime(_) => Value::Other("a date"),
         }
     }
 

@@ -5,11 +5,9 @@ use std::path::Path;
 
 use rust_embed::RustEmbed;
 
-use super::context::{ClusterContext, node_context};
 use super::files::{Entry, read_folder};
 use super::role::Role;
-use super::template::{Renderer, SecretMode};
-use crate::config::{Cluster, Node, Schema};
+use crate::config::{Node, Schema};
 use crate::error::{Error, Result, ResultExt};
 
 #[derive(RustEmbed)]
@@ -87,6 +85,14 @@ impl Catalog {
         Ok(found)
     }
 
+    /// Whether a role of `node` provides `what`. Unknown roles are told of elsewhere.
+    pub fn provides(&self, node: &Node, what: &str) -> bool {
+        let roles = self.roles_of(node).unwrap_or_default();
+        roles
+            .iter()
+            .any(|role| role.manifest.provides.iter().any(|p| p == what))
+    }
+
     fn collect<'a>(&'a self, name: &str, node: &Node, found: &mut Vec<&'a Role>) -> Result<()> {
         let Some(role) = self.roles.get(name) else {
             return Err(self.unknown(name, &format!("{}: `roles`", node.origin("roles"))));
@@ -143,56 +149,6 @@ impl Catalog {
         }
         Ok(())
     }
-
-    /// Checks the roles of every node: known, without conflicts, with their required options.
-    pub fn check(&self, cluster: &Cluster) -> Result<()> {
-        for node in &cluster.nodes {
-            check_conflicts(node, &self.roles_of(node)?)?;
-        }
-        let shared = ClusterContext::new(cluster, self)?;
-        for node in &cluster.nodes {
-            let roles = self.roles_of(node)?;
-            for role in &roles {
-                let context = node_context(cluster, &shared, node, &roles, role, &[]);
-                let renderer = Renderer::new(role, node, context, SecretMode::Redact);
-                check_required_options(node, role, &renderer)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-fn check_conflicts(node: &Node, roles: &[&Role]) -> Result<()> {
-    for role in roles {
-        for other in &role.manifest.conflicts {
-            if roles.iter().any(|r| r.name == *other) {
-                return Err(Error::usage(format!(
-                    "{}: the roles `{}` and `{other}` can not both be on {}",
-                    node.origin("roles"),
-                    role.name,
-                    node.hostname
-                )));
-            }
-        }
-    }
-    Ok(())
-}
-
-fn check_required_options(node: &Node, role: &Role, renderer: &Renderer) -> Result<()> {
-    for (name, spec) in &role.manifest.options {
-        let value = node.options.get(&role.name).and_then(|o| o.get(name));
-        let missing = value.is_none_or(|v| v.is_null() || v.as_str() == Some(""));
-        if missing && renderer.is_required(&spec.required)? {
-            return Err(Error::usage(format!(
-                "{}: the role `{}` wants `{}.{name}`: {}",
-                node.origin("roles"),
-                role.name,
-                role.name,
-                spec.help
-            )));
-        }
-    }
-    Ok(())
 }
 
 fn built_in() -> BTreeMap<String, BTreeMap<String, Entry>> {

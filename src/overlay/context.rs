@@ -1,6 +1,7 @@
 //! What templates see of a node and its cluster. `docs/roles.md` is the reference.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::Serialize;
 use serde_json::{Value as Json, json};
@@ -94,12 +95,19 @@ pub fn node_context(
             "keyboard": node.locale.keyboard,
             "wifi_country": node.locale.wifi_country,
         },
+        "wifi": {
+            "ssid": node.wifi.ssid,
+            "hidden": node.wifi.hidden,
+            "security": node.wifi.security,
+        },
         "time": { "servers": node.time.servers },
         "boot": {
             "wifi": node.boot.wifi,
             "bluetooth": node.boot.bluetooth,
             "poe_fan": node.boot.poe_fan,
             "usb_quirks": node.boot.usb_quirks,
+            "cmdline": node.boot.cmdline,
+            "config_txt": node.boot.config_txt,
         },
         "disk": { "table": node.disk.table },
     })))
@@ -115,7 +123,12 @@ fn describe(cluster: &Cluster, node: &Node, roles: &[&Role]) -> Json {
             .filter(|s| **s != network.domain)
             .cloned(),
     );
-    let dns = cluster.dns(node).into_iter();
+    let dns: Vec<IpAddr> = cluster
+        .dns(node)
+        .into_iter()
+        .filter_map(|(_, address)| address)
+        .collect();
+    let (dns4, dns6): (Vec<&IpAddr>, Vec<&IpAddr>) = dns.iter().partition(|a| a.is_ipv4());
     json!({
         "profile": node.profile,
         "hostname": node.hostname,
@@ -124,8 +137,11 @@ fn describe(cluster: &Cluster, node: &Node, roles: &[&Role]) -> Json {
         "prefix": network.cidr.prefix(),
         "netmask": network.cidr.netmask(),
         "interface": network.interface,
+        "wireless": network.interface.starts_with("wl"),
         "gateway": network.gateway,
-        "dns": dns.filter_map(|(_, address)| address).collect::<Vec<_>>(),
+        "dns": dns,
+        "dns4": dns4,
+        "dns6": dns6,
         "search": search,
         "roles": roles.iter().map(|r| r.name.as_str()).collect::<Vec<_>>(),
         "options": role_options(node, roles),

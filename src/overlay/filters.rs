@@ -12,6 +12,8 @@ pub fn register(env: &mut Environment<'_>) {
     env.add_filter("toml", toml_value);
     env.add_filter("systemd", systemd);
     env.add_filter("shell", shell);
+    env.add_filter("keyfile", keyfile);
+    env.add_filter("keyfile_ssid", keyfile_ssid);
     env.add_filter("cidr_host", cidr_host);
     env.add_filter("cidr_netmask", cidr_netmask);
     env.add_filter("nt_hash", nt_hash);
@@ -44,6 +46,28 @@ fn systemd(text: &str) -> String {
 /// One quoted word for a POSIX shell.
 fn shell(value: Value) -> String {
     format!("'{}'", value.to_string().replace('\'', "'\\''"))
+}
+
+/// A string value of a keyfile (the format of GLib's GKeyFile): blanks at either end and backslashes
+/// are escaped.
+fn keyfile(text: &str) -> String {
+    let escaped = text.replace('\\', "\\\\");
+    let body = escaped.trim_matches(' ');
+    let start = escaped.len() - escaped.trim_start_matches(' ').len();
+    let end = escaped.len() - start - body.len();
+    format!("{}{body}{}", "\\s".repeat(start), "\\s".repeat(end))
+}
+
+/// The name of a Wi-Fi network for NetworkManager: as text where that cannot be misread, otherwise as
+/// the list of its bytes (nm-settings-keyfile(5)).
+fn keyfile_ssid(text: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"_-.".contains(&b);
+    let is_number = text.bytes().all(|b| b.is_ascii_digit());
+    if !is_number && text.bytes().all(plain) {
+        text.to_owned()
+    } else {
+        text.bytes().map(|b| format!("{b};")).collect()
+    }
 }
 
 fn cidr_host(text: &str, n: u32) -> Result<String, Error> {
@@ -95,6 +119,10 @@ mod tests {
         assert_eq!(toml_value(Value::from("a\"b")).unwrap(), "'a\"b'");
         assert_eq!(cidr_host("10.100.0.0/24", 7).unwrap(), "10.100.0.7");
         assert_eq!(systemd("50% \"x\""), "50%% \\\"x\\\"");
+        assert_eq!(keyfile(r" a\b;  "), r"\sa\\b;\s\s");
+        assert_eq!(keyfile_ssid("home-5G"), "home-5G");
+        assert_eq!(keyfile_ssid("a b"), "97;32;98;");
+        assert_eq!(keyfile_ssid("12"), "49;50;");
         assert_ne!(uuid5("a", "b"), uuid5("b", "b"));
     }
 }

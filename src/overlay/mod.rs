@@ -2,14 +2,17 @@
 //! describes the format for people who write one.
 
 mod catalog;
+mod check;
 mod context;
 mod files;
 mod filters;
+mod functions;
 mod host_key;
 mod role;
 mod template;
 
 pub use catalog::Catalog;
+pub use check::{Findings, check_roles, check_rules};
 pub use context::{ClusterContext, USER_ID, node_context};
 pub use files::{FileKind, OverlayFile, Part, clean_path};
 pub use role::{Payload, Role, parse_mode, parse_owner};

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::files::{Entry, MANIFEST, OverlayFile, clean_path, overlay_files};
-use crate::config::{Field, Item, Kind, Origin, Table, Value, full_match};
+use crate::config::{Field, Item, Kind, Origin, Pattern, Table, Value};
 use crate::error::{Error, Result};
+use crate::problem::{Problem, Problems, nearest};
 
 /// A role: its `role.toml` and its files.
 #[derive(Debug, Clone)]
@@ -54,29 +55,71 @@ pub struct Manifest {
     /// Templates: what a build tells the user of this role in the end. Empty lines are left out.
     #[serde(default)]
     pub next: Vec<String>,
+    /// What a node with the role does for others, such as `dns`.
+    #[serde(default)]
+    pub provides: Vec<String>,
+    #[serde(default)]
+    pub check: Vec<CheckRule>,
+}
+
+/// A rule of the role's own: what must hold on every node that has the role.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckRule {
+    /// Expression that is true when all is well.
+    pub that: String,
+    /// Expression without which the rule does not apply.
+    pub when: Option<String>,
+    /// Expression for a list: the rule holds for each `item` of it.
+    pub each: Option<String>,
+    /// The key that is to be changed, `option` or `table.key`, so that the message names its line.
+    pub key: Option<String>,
+    /// Secrets that the expressions read. The rule waits until they are resolved, and does not
+    /// apply where one is not given.
+    #[serde(default)]
+    pub secrets: Vec<String>,
+    #[serde(default)]
+    pub level: Level,
+    /// Template: what is wrong.
+    pub message: String,
+    /// Template: what to do about it.
+    pub hint: Option<String>,
+}
+
+/// What a rule that does not hold means.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// The profile is wrong.
+    #[default]
+    Error,
+    /// The user is told.
+    Note,
 }
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OptionSpec {
     #[serde(rename = "type")]
-    pub kind: OptionKind,
+    pub kind: Kind,
+    /// Kind of the items of a list.
+    pub of: Option<Kind>,
     pub default: Option<toml::Value>,
     #[serde(default)]
     pub required: Required,
+    /// An empty string means something, although there is a default.
+    #[serde(default)]
+    pub may_be_empty: bool,
+    pub min: Option<i64>,
+    pub max: Option<i64>,
     #[serde(default)]
     pub choices: Vec<String>,
     pub pattern: Option<String>,
+    /// What the pattern means, as it stands behind "is not": `a name of letters and digits`.
+    pub pattern_help: Option<String>,
+    /// Expression without which setting the option has no effect.
+    pub when: Option<String>,
     pub help: String,
-}
-
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OptionKind {
-    String,
-    Bool,
-    Integer,
-    List,
 }
 
 /// A secret that a role asks for.
@@ -208,11 +251,8 @@ impl Role {
                 return Err(usage(format!("`{path}` is written `{clean}`")));
             }
         }
-        for (name, option) in &m.options {
-            if let Some(pattern) = &option.pattern {
-                full_match(pattern).map_err(|why| usage(format!("option {name}: {why}")))?;
-            }
-        }
+        self.check_options(place)?;
+        self.check_conditions(place)?;
         for (path, mode) in m.modes.iter().chain(&m.directories) {
             parse_mode(mode).map_err(|why| usage(format!("mode of {path}: {why}")))?;
         }
@@ -229,27 +269,84 @@ impl Role {
         Ok(())
     }
 
+    /// Patterns must be regular expressions, and defaults must be values that a profile could have.
+    fn check_options(&self, place: &str) -> Result<()> {
+        let mut problems = Problems::new();
+        for (name, spec) in &self.manifest.options {
+            let field = match spec.field(name) {
+                Ok(field) => field,
+                Err(why) => {
+                    problems.push(Problem::new(place, format!("option `{name}`: {why}")));
+                    continue;
+                }
+            };
+            if let Some(value) = field.default.clone() {
+                let origin = Origin::named(format!("{place}: default"));
+                field.check(&self.name, &Item { value, origin }, &mut problems);
+            }
+        }
+        problems.report()
+    }
+
+    /// A condition must be that of something: of a file, a folder, a link, a unit or a payload.
+    fn check_conditions(&self, place: &str) -> Result<()> {
+        let m = &self.manifest;
+        let units = [&m.units.enable, &m.units.disable, &m.units.mask];
+        let names: Vec<&str> = self
+            .files
+            .iter()
+            .map(|file| file.path.as_str())
+            .chain(m.directories.keys().map(String::as_str))
+            .chain(m.links.keys().map(String::as_str))
+            .chain(m.modes.keys().map(String::as_str))
+            .chain(m.remove.paths.iter().map(String::as_str))
+            .chain(units.into_iter().flatten().map(String::as_str))
+            .collect();
+        let mut problems = Problems::new();
+        for path in m.when.keys().filter(|path| !names.contains(&path.as_str())) {
+            let what = format!("[when]: the role has no file, folder, link or unit `{path}`");
+            let hint = nearest(path, &names).map(|near| format!("did you mean `{near}`?"));
+            problems.push(Problem::new(place, what).with_maybe_hint(hint));
+        }
+        for path in m.links.keys().filter(|path| m.modes.contains_key(*path)) {
+            let what = format!("[modes]: `{path}` is a link, which has no mode of its own");
+            problems.push(Problem::new(place, what));
+        }
+        problems.report()
+    }
+
     /// The role's options as a table of the profile schema.
     pub fn option_table(&self) -> Table {
-        let fields = self.manifest.options.iter().map(|(name, spec)| Field {
-            name: name.clone(),
-            kind: match spec.kind {
-                OptionKind::String => Kind::Text,
-                OptionKind::Bool => Kind::Bool,
-                OptionKind::Integer => Kind::Integer,
-                OptionKind::List => Kind::List,
-            },
-            default: spec.default.as_ref().map(from_toml),
-            required: matches!(spec.required, Required::Always(true)),
-            choices: spec.choices.clone(),
-            pattern: spec.pattern.clone(),
-            help: spec.help.clone(),
-        });
+        let options = self.manifest.options.iter();
         Table {
             name: self.name.clone(),
             help: self.manifest.description.clone(),
-            fields: fields.collect(),
+            // `check_options` has seen that each can be one.
+            fields: options
+                .filter_map(|(name, spec)| spec.field(name).ok())
+                .collect(),
         }
+    }
+}
+
+impl OptionSpec {
+    fn field(&self, name: &str) -> std::result::Result<Field, String> {
+        if self.of.is_some() && self.kind != Kind::List {
+            return Err("`of` is the kind of a list's items, and this is no list".into());
+        }
+        let meaning = self.pattern_help.as_deref().unwrap_or(&self.help);
+        let pattern = self.pattern.as_deref();
+        Ok(Field {
+            of: self.of,
+            default: self.default.as_ref().map(from_toml),
+            required: matches!(self.required, Required::Always(true)),
+            may_be_empty: self.may_be_empty,
+            bounds: (self.min, self.max),
+            choices: self.choices.clone(),
+            pattern: pattern.map(|p| Pattern::new(p, meaning)).transpose()?,
+            when: self.when.clone(),
+            ..Field::new(name, self.kind, &self.help)
+        })
     }
 }
 
@@ -267,7 +364,7 @@ fn from_toml(value: &toml::Value) -> Value {
                 })
                 .collect(),
         ),
-        _ => Value::Other("value of a kind that options can not have"),
+        _ => Value::Other("value of a kind that options cannot have"),
     }
 }
 

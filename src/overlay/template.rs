@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value};
+use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value, context};
 
 use super::filters;
+use super::functions;
 use super::host_key::HostKey;
 use super::role::{Required, Role, SecretUse};
 use crate::clock;
@@ -106,6 +107,7 @@ impl Renderer {
         env.set_undefined_behavior(UndefinedBehavior::Strict);
         env.set_syntax(syntax());
         filters::register(&mut env);
+        functions::register(&mut env);
         let names: BTreeSet<String> = access.references.keys().cloned().collect();
         env.add_function("has_secret", move |name: &str| names.contains(name));
         let (slot, source) = (failure.clone(), access.clone());
@@ -171,16 +173,41 @@ impl Renderer {
 
     /// Evaluates a condition; an absent one holds.
     pub fn holds(&self, condition: Option<&str>) -> Result<bool> {
-        let Some(condition) = condition else {
-            return Ok(true);
-        };
+        match condition {
+            None => Ok(true),
+            Some(condition) => Ok(self.eval(condition, &Value::UNDEFINED)?.is_true()),
+        }
+    }
+
+    /// The value of an expression that may name an `item` beside what templates see.
+    pub fn eval(&self, expression: &str, item: &Value) -> Result<Value> {
         self.env
-            .compile_expression(condition)
-            .and_then(|expression| expression.eval(&self.context))
-            .map(|value| value.is_true())
+            .compile_expression(expression)
+            .and_then(|compiled| compiled.eval(self.with_item(item)))
             .map_err(|error| {
-                self.explain(&format!("{}: condition `{condition}`", self.place), &error)
+                let name = format!("{}: condition `{expression}`", self.place);
+                self.explain(&name, &error)
             })
+    }
+
+    /// A message, rendered with an `item`. It cannot hold a secret.
+    pub fn message(&self, text: &str, item: &Value) -> Result<String> {
+        self.env
+            .render_str(text, self.with_item(item))
+            .map_err(|error| self.explain(&format!("{}: `{text}`", self.place), &error))
+    }
+
+    fn with_item(&self, item: &Value) -> Value {
+        if item.is_undefined() {
+            self.context.clone()
+        } else {
+            context! { item, ..self.context.clone() }
+        }
+    }
+
+    /// Whether the secret `name` is given and may be read.
+    pub fn can_read(&self, name: &str) -> bool {
+        self.access.mode != SecretMode::Redact && self.access.references.contains_key(name)
     }
 
     /// The value of a secret, where rendering may see secrets.

@@ -7,8 +7,8 @@ use super::{Action, Attr, Content, Edit, IdentityPath, PayloadLocation, PayloadR
 use crate::config::{Cluster, FirstBoot, Node};
 use crate::error::{Error, Result, ResultExt};
 use crate::overlay::{
-    Catalog, ClusterContext, FileKind, OverlayFile, Part, Payload, Renderer, Role, SecretMode,
-    check_secrets, clean_path, node_context, parse_mode, parse_owner,
+    Catalog, ClusterContext, FileKind, Findings, OverlayFile, Part, Payload, Renderer, Role,
+    SecretMode, check_rules, check_secrets, clean_path, node_context, parse_mode, parse_owner,
 };
 use crate::secrets;
 
@@ -186,6 +186,9 @@ struct RolePlanner<'a> {
 impl RolePlanner<'_> {
     fn edits(&self) -> Result<Vec<Edit>> {
         check_secrets(self.role, self.node, self.renderer)?;
+        let mut findings = Findings::default();
+        check_rules(self.node, self.role, self.renderer, true, &mut findings)?;
+        findings.problems.report()?;
         let mut edits = Vec::new();
         for file in &self.role.files {
             edits.extend(self.file(file)?);

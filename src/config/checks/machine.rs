@@ -1,0 +1,54 @@
+//! One node: its fan and the size of its image.
+
+use crate::config::node::{DiskTable, Node};
+use crate::problem::{Problem, Problems};
+
+/// Steps of the fan that the firmware of a PoE HAT knows.
+const FAN_STEPS: usize = 4;
+
+/// No Raspberry Pi OS is smaller than this.
+const LEAST_IMAGE: u64 = 64 << 20;
+
+/// What an MBR can address: 2^32 sectors of 512 bytes.
+const MOST_WITH_MBR: u64 = 2 << 40;
+
+pub fn check(node: &Node, problems: &mut Problems) {
+    check_fan(node, problems);
+    check_size(node, problems);
+}
+
+fn check_fan(node: &Node, problems: &mut Problems) {
+    let key = "boot.poe_fan";
+    let steps: Vec<u32> = node
+        .boot
+        .poe_fan
+        .iter()
+        .filter_map(|t| t.parse().ok())
+        .collect();
+    if steps.len() > FAN_STEPS {
+        let what = format!(
+            "`{key}` has {} temperatures; the fan has {FAN_STEPS} steps",
+            steps.len()
+        );
+        problems.push(Problem::new(node.origin(key), what));
+    }
+    if !steps.is_sorted_by(|a, b| a < b) {
+        let what = format!("`{key}`: each temperature must be higher than the one before");
+        problems.push(Problem::new(node.origin(key), what));
+    }
+}
+
+fn check_size(node: &Node, problems: &mut Problems) {
+    let Some(size) = node.disk.size else { return };
+    let key = "disk.size";
+    if size < LEAST_IMAGE {
+        let what = format!(
+            "`{key}` is {size} bytes, and no Raspberry Pi OS fits in that; write a size like 8GiB"
+        );
+        problems.push(Problem::new(node.origin(key), what));
+    } else if size > MOST_WITH_MBR && node.disk.table == DiskTable::Keep {
+        let what = format!("`{key}` is more than 2 TiB, which an MBR cannot address");
+        let hint = "set `disk.table = \"gpt\"`";
+        problems.push(Problem::new(node.origin(key), what).with_hint(hint));
+    }
+}

@@ -1,0 +1,123 @@
+//! Addresses, networks, ranges and sizes.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::{Reason, name};
+use crate::config::net::{Cidr, IpRange};
+
+pub fn ipv4(text: &str) -> Result<Ipv4Addr, Reason> {
+    text.parse()
+        .map_err(|_| format!("`{text}` is not an IPv4 address"))
+}
+
+/// An address that a host can have.
+pub fn ip(text: &str) -> Result<IpAddr, Reason> {
+    let address: IpAddr = text
+        .parse()
+        .map_err(|_| format!("`{text}` is not an IP address"))?;
+    if address.is_unspecified() || address.is_multicast() || is_broadcast(address) {
+        return Err(format!("`{text}` is not the address of a host"));
+    }
+    Ok(address)
+}
+
+fn is_broadcast(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V4(v4) if v4.is_broadcast())
+}
+
+pub fn address_or_name(text: &str) -> Result<(), Reason> {
+    let is_ipv4 = text.contains(|c: char| c.is_ascii_digit())
+        && text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    let is_ipv6 = text.contains(':')
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_hexdigit() || b == b':' || b == b'.');
+    if is_ipv4 || is_ipv6 {
+        return ip(text).map(drop);
+    }
+    name::dns_name(text).map_err(|_| format!("`{text}` is neither an address nor a host name"))
+}
+
+/// `address` or `address#port`: plain DNS, which is what dnsmasq and FTL speak.
+pub fn resolver(text: &str) -> Result<(), Reason> {
+    let (address, port) = match text.split_once('#') {
+        Some((address, port)) => (address, Some(port)),
+        None => (text, None),
+    };
+    ip(address).map_err(|_| {
+        format!("`{text}` is not a resolver: write an address, or address#port (plain DNS only)")
+    })?;
+    match port.map(str::parse::<u16>) {
+        None | Some(Ok(1..)) => Ok(()),
+        Some(_) => Err(format!("`{text}`: what follows # is not a port")),
+    }
+}
+
+pub fn cidr(text: &str) -> Result<Cidr, Reason> {
+    text.parse()
+}
+
+/// A network or an address, of either family.
+pub fn any_network(text: &str) -> Result<(), Reason> {
+    let Some((address, prefix)) = text.split_once('/') else {
+        return text.parse::<IpAddr>().map(drop).map_err(|_| {
+            format!("`{text}` is neither a network like 192.168.1.0/24 nor an address")
+        });
+    };
+    match address.parse() {
+        Ok(IpAddr::V4(_)) => cidr(text).map(drop),
+        Ok(IpAddr::V6(address)) => ipv6_network(text, address, prefix),
+        Err(_) => Err(format!("`{address}` is not an IP address")),
+    }
+}
+
+fn ipv6_network(text: &str, address: Ipv6Addr, prefix: &str) -> Result<(), Reason> {
+    let prefix: u32 = prefix
+        .parse()
+        .ok()
+        .filter(|p| *p <= 128)
+        .ok_or_else(|| format!("`/{prefix}` is not a prefix length from /0 to /128"))?;
+    let mask = u128::MAX.checked_shl(128 - prefix).unwrap_or(0);
+    let network = Ipv6Addr::from(u128::from(address) & mask);
+    if network == address {
+        Ok(())
+    } else {
+        Err(format!(
+            "{text} has host bits set; the network is {network}/{prefix}"
+        ))
+    }
+}
+
+pub fn range(text: &str) -> Result<IpRange, Reason> {
+    text.parse()
+}
+
+pub fn mac(text: &str) -> Result<(), Reason> {
+    let octets: Vec<&str> = text.split(':').collect();
+    let is_octet = |o: &&str| o.len() == 2 && o.bytes().all(|b| b.is_ascii_hexdigit());
+    if octets.len() == 6 && octets.iter().all(is_octet) {
+        Ok(())
+    } else {
+        Err(format!(
+            "`{text}` is not a MAC address like aa:bb:cc:dd:ee:ff"
+        ))
+    }
+}
+
+/// Parses `512MiB`, `16GiB`, `4096KiB` or a plain number of bytes.
+pub fn parse_size(text: &str) -> Result<u64, Reason> {
+    let wrong = || format!("`{text}` is not a size like 512MiB or 16GiB");
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let unit = match &text[digits.len()..] {
+        "" | "B" => 1,
+        "KiB" | "K" => 1 << 10,
+        "MiB" | "M" => 1 << 20,
+        "GiB" | "G" => 1_u64 << 30,
+        _ => return Err(wrong()),
+    };
+    digits
+        .parse::<u64>()
+        .ok()
+        .and_then(|n| n.checked_mul(unit))
+        .ok_or_else(wrong)
+}

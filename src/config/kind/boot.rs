@@ -1,0 +1,168 @@
+//! Interfaces, and settings of the firmware and the kernel.
+//!
+//! Source: Raspberry Pi's documentation of config.txt (conditional filters), and the device tree of the PoE
+//! HAT, whose `poe_fan_temp0` … are thousandths of a degree.
+
+use super::Reason;
+use crate::problem::nearest;
+
+/// Words of cmdline.txt that decide what starts, and who sets them.
+const OWN_WORDS: &[(&str, &str)] = &[
+    (
+        "root=",
+        "names the root partition, which the base does already",
+    ),
+    ("init=", "replaces systemd, so the node never starts"),
+    (
+        "rdinit=",
+        "replaces the initramfs' init, so the node never starts",
+    ),
+    ("ds=", "is set with cloud-init's seed"),
+    ("cloud-init=", "is decided by `firstboot`"),
+    (
+        "cfg80211.ieee80211_regdom=",
+        "is set from `locale.wifi_country`",
+    ),
+    ("usb-storage.quirks=", "is set from `boot.usb_quirks`"),
+];
+
+/// Settings of config.txt with which a 64-bit system does not start, and why.
+const BROKEN_SETTINGS: &[(&str, &str)] = &[
+    (
+        "arm_64bit=0",
+        "starts a 32-bit kernel, and the system is 64-bit",
+    ),
+    (
+        "cmdline=",
+        "makes the firmware read another file than cmdline.txt, which is the one that is edited",
+    ),
+    (
+        "kernel=kernel.img",
+        "is a 32-bit kernel, and the system is 64-bit",
+    ),
+    (
+        "kernel=kernel7.img",
+        "is a 32-bit kernel, and the system is 64-bit",
+    ),
+    (
+        "kernel=kernel7l.img",
+        "is a 32-bit kernel, and the system is 64-bit",
+    ),
+];
+
+const FILTERS: &[&str] = &[
+    "all", "none", "tryboot", "pi0", "pi0w", "pi02", "pi1", "pi2", "pi3", "pi3+", "pi4", "pi400",
+    "pi5", "pi500", "cm0", "cm1", "cm3", "cm3+", "cm4", "cm4s", "cm5",
+];
+
+/// Filters that end in a value of their own.
+const FILTERS_WITH_VALUE: &[&str] = &[
+    "EDID=",
+    "HDMI:",
+    "0x",
+    "gpio",
+    "board-type=",
+    "partition=",
+    "boot_",
+    "bootvar",
+    "serial=",
+];
+
+pub fn interface(text: &str) -> Result<(), Reason> {
+    let fine = (1..=15).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+    if !fine || text == "lo" || text.starts_with("wwan") {
+        return Err(format!("`{text}` is not a network interface like `eth0`"));
+    }
+    Ok(())
+}
+
+/// What 802.11 allows: 1 to 32 bytes.
+pub fn ssid(text: &str) -> Result<(), Reason> {
+    if text.len() <= 32 {
+        Ok(())
+    } else {
+        Err(format!(
+            "the name of a Wi-Fi network has at most 32 bytes, and this has {}",
+            text.len()
+        ))
+    }
+}
+
+/// Temperatures that make sense for a fan: 1 to 110 °C.
+pub fn millidegrees(text: &str) -> Result<(), Reason> {
+    match text.parse::<u32>() {
+        Ok(1_000..=110_000) => Ok(()),
+        Ok(n @ 1..=110) => Err(format!(
+            "`{text}` is in thousandths of a degree; {n} °C is `{}`",
+            n * 1000
+        )),
+        _ => Err(format!(
+            "`{text}` is not a temperature in thousandths of a degree, such as `50000` for 50 °C"
+        )),
+    }
+}
+
+pub fn usb_quirk(text: &str) -> Result<(), Reason> {
+    let parts: Vec<&str> = text.split(':').collect();
+    let is_id = |id: &str| id.len() == 4 && id.bytes().all(|b| b.is_ascii_hexdigit());
+    match parts[..] {
+        [vendor, product, flags]
+            if is_id(vendor)
+                && is_id(product)
+                && !flags.is_empty()
+                && flags.bytes().all(|b| b.is_ascii_lowercase()) =>
+        {
+            Ok(())
+        }
+        _ => Err(format!("`{text}` is not a quirk like `152d:0578:u`")),
+    }
+}
+
+/// One or several words of cmdline.txt.
+pub fn kernel_word(text: &str) -> Result<(), Reason> {
+    if text.trim().is_empty() {
+        return Err("an empty word says nothing; leave it out".into());
+    }
+    for word in text.split_whitespace() {
+        if let Some((start, why)) = OWN_WORDS.iter().find(|(start, _)| word.starts_with(start)) {
+            return Err(format!("`{word}`: `{start}` {why}"));
+        }
+    }
+    Ok(())
+}
+
+pub fn config_line(text: &str) -> Result<(), Reason> {
+    let line = text.split('#').next().unwrap_or_default().trim();
+    if line.starts_with('[') {
+        return filter(line);
+    }
+    let setting: String = line.split_whitespace().collect();
+    let broken = BROKEN_SETTINGS.iter().find(|(start, _)| {
+        if start.ends_with('=') {
+            setting.starts_with(start)
+        } else {
+            setting == *start
+        }
+    });
+    match broken {
+        Some((_, why)) => Err(format!("`{line}` {why}")),
+        None => Ok(()),
+    }
+}
+
+fn filter(line: &str) -> Result<(), Reason> {
+    let Some(name) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) else {
+        return Err(format!("`{line}` is not a filter like `[pi4]`"));
+    };
+    let known = FILTERS.iter().any(|f| f.eq_ignore_ascii_case(name));
+    if known || FILTERS_WITH_VALUE.iter().any(|f| name.starts_with(f)) {
+        return Ok(());
+    }
+    let near = nearest(name, FILTERS).map_or(String::new(), |n| format!("; did you mean `[{n}]`?"));
+    Err(format!(
+        "the firmware has no filter `{line}`, and would skip what follows{near}"
+    ))
+}

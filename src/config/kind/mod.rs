@@ -1,0 +1,660 @@
+//! What the value of a key can be. Core keys and role options share these kinds, so that what is
+//! checked for one is checked for all.
+//!
+//! A check answers with why a value is wrong, in words that fit behind `key`: .
+
+mod address;
+mod boot;
+mod kubernetes;
+mod name;
+mod place;
+mod text;
+
+use serde::Deserialize;
+
+pub use address::parse_size;
+pub use text::BASE_ALIASES;
+
+use super::value::Value;
+
+/// Why a value is wrong.
+pub type Reason = String;
+
+/// What one value must look like. In `role.toml` a kind is named by its variant in kebab case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// Free text of one line.
+    String,
+    Bool,
+    Integer,
+    /// A list; the option says of what.
+    List,
+    Percent,
+    /// A TCP or UDP port, 1 to 65535.
+    Port,
+    /// An IPv4 address.
+    Address,
+    /// An IPv4 or IPv6 address.
+    AnyAddress,
+    /// An address, or the name of a host.
+    AddressOrName,
+    /// An address with an optional `#port`, as dnsmasq has it.
+    Resolver,
+    /// An IPv4 network.
+    Cidr,
+    /// An IPv4 or IPv6 network, or a single address.
+    AnyNetwork,
+    /// IPv4 addresses from one to another.
+    Range,
+    Mac,
+    /// One label: the name of a node.
+    Hostname,
+    /// A domain that the LAN's names can be in.
+    Domain,
+    /// Any DNS name.
+    DnsName,
+    UserName,
+    GroupName,
+    /// `http://` or `https://`.
+    Url,
+    Version,
+    Sha256,
+    /// A git commit in full.
+    Commit,
+    /// Bytes, written `512MiB`, `16GiB` or a plain number.
+    Size,
+    /// How long: `45m`, `24h`, `7d` or `infinite`.
+    Duration,
+    /// A day, `2026-12-31`.
+    Date,
+    /// A Kubernetes label that a kubelet may set on its own node.
+    Label,
+    /// A Kubernetes taint, `key=value:Effect`.
+    Taint,
+    /// `key=value` for a program's command line, without the dashes.
+    Argument,
+    /// A Tailscale tag, `tag:name`.
+    Tag,
+    /// `address name [name…]`, as in a hosts file.
+    HostRecord,
+    /// `alias,target`.
+    Cname,
+    /// `MAC,address[,name]`.
+    FixedLease,
+    /// A file on the machine that builds; it must exist.
+    File,
+    /// An absolute path on the node.
+    NodePath,
+    /// An alias of Raspberry Pi OS, a URL or a path.
+    BaseImage,
+    TimeZone,
+    Locale,
+    Keyboard,
+    Country,
+    /// A network interface.
+    Interface,
+    /// Name of a Wi-Fi network.
+    Ssid,
+    /// Label of an ext4 file system.
+    DiskLabel,
+    /// Thousandths of a degree Celsius.
+    Millidegrees,
+    UsbQuirk,
+    /// A word of cmdline.txt.
+    KernelWord,
+    /// A line of config.txt.
+    ConfigLine,
+    /// A public SSH key, or `file:PATH`. Never shown.
+    SshKey,
+}
+
+impl Kind {
+    /// The kind as people read it, in a reference and behind "must be".
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::String => "string",
+            Self::Bool => "true or false",
+            Self::Integer => "whole number",
+            Self::List => "list",
+            Self::Percent => "percentage",
+            Self::Port => "port",
+            Self::Address => "IPv4 address",
+            Self::AnyAddress => "IP address",
+            Self::AddressOrName => "address or host name",
+            Self::Resolver => "address or address#port",
+            Self::Cidr => "IPv4 network",
+            Self::AnyNetwork => "IP network or address",
+            Self::Range => "range of addresses",
+            Self::Mac => "MAC address",
+            Self::Hostname => "host name",
+            Self::Domain => "domain",
+            Self::DnsName => "DNS name",
+            Self::UserName => "user name",
+            Self::GroupName => "group name",
+            Self::Url => "URL",
+            Self::Version => "version",
+            Self::Sha256 => "SHA-256",
+            Self::Commit => "commit",
+            Self::Size => "size",
+            Self::Duration => "duration",
+            Self::Date => "date",
+            Self::Label => "label",
+            Self::Taint => "taint",
+            Self::Argument => "argument",
+            Self::Tag => "tag",
+            Self::HostRecord => "address and names",
+            Self::Cname => "alias,target",
+            Self::FixedLease => "MAC,address,name",
+            Self::File => "local file",
+            Self::NodePath => "path on the node",
+            Self::BaseImage => "image",
+            Self::TimeZone => "time zone",
+            Self::Locale => "locale",
+            Self::Keyboard => "keyboard layout",
+            Self::Country => "country code",
+            Self::Interface => "network interface",
+            Self::Ssid => "name of a Wi-Fi network",
+            Self::DiskLabel => "file system label",
+            Self::Millidegrees => "millidegrees",
+            Self::UsbQuirk => "quirk",
+            Self::KernelWord => "kernel argument",
+            Self::ConfigLine => "line of config.txt",
+            Self::SshKey => "public key",
+        }
+    }
+
+    /// Why `value` cannot be one of this kind.
+    pub fn check(self, value: &Value) -> Result<(), Reason> {
+        match (self, value) {
+            (Self::Bool, Value::Bool(_)) => Ok(()),
+            (Self::Integer | Self::Port | Self::Percent | Self::Size, Value::Integer(n)) => {
+                self.check_number(*n)
+            }
+            (Self::Bool | Self::Integer | Self::Port | Self::Percent, _) => Err(self.wrong(value)),
+            (_, Value::Text(text)) => self.check_text(text),
+            _ => Err(self.wrong(value)),
+        }
+    }
+
+    fn wrong(self, value: &Value) -> Reason {
+        let article = match self {
+            Self::Bool => "",
+            Self::Address | Self::AnyAddress | Self::AddressOrName | Self::AnyNetwork => "an ",
+            _ => "a ",
+        };
+        let wanted = self.describe();
+        format!("must be {article}{wanted}, not {}", value.type_name())
+    }
+
+    fn check_number(self, n: i64) -> Result<(), Reason> {
+        match self {
+            Self::Port if !(1..=65_535).contains(&n) => {
+                Err(format!("{n} is not a port; ports are 1 to 65535"))
+            }
+            Self::Percent if !(0..=100).contains(&n) => Err(format!("{n} is not a percentage")),
+            _ if n < 0 => Err(format!("{n} is negative")),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_text(self, text: &str) -> Result<(), Reason> {
+        text::one_line(text)?;
+        match self {
+            Self::Address => address::ipv4(text).map(drop),
+            Self::AnyAddress => address::ip(text).map(drop),
+            Self::AddressOrName => address::address_or_name(text),
+            Self::Resolver => address::resolver(text),
+            Self::Cidr => address::cidr(text).map(drop),
+            Self::AnyNetwork => address::any_network(text),
+            Self::Range => address::range(text).map(drop),
+            Self::Mac => address::mac(text),
+            Self::Size => address::parse_size(text).map(drop),
+            Self::Hostname => name::hostname(text),
+            Self::Domain => name::domain(text),
+            Self::DnsName => name::dns_name(text),
+            Self::UserName => name::user(text),
+            Self::GroupName => name::group(text),
+            Self::HostRecord => name::host_record(text),
+            Self::Cname => name::cname(text),
+            Self::FixedLease => name::fixed_lease(text),
+            Self::Url => text::url(text),
+            Self::Version => text::version(text),
+            Self::Sha256 => text::hex(text, 64, "a SHA-256"),
+            Self::Commit => text::hex(text, 40, "a full commit"),
+            Self::Duration => text::duration(text),
+            Self::Date => text::date(text),
+            Self::File => text::file(text),
+            Self::NodePath => text::node_path(text),
+            Self::BaseImage => text::base_image(text),
+            Self::DiskLabel => text::disk_label(text),
+            Self::SshKey => Ok(()),
+            Self::Label => kubernetes::label(text),
+            Self::Taint => kubernetes::taint(text),
+            Self::Argument => kubernetes::argument(text),
+            Self::Tag => text::tag(text),
+            Self::TimeZone => place::time_zone(text),
+            Self::Locale => place::locale(text),
+            Self::Keyboard => place::keyboard(text),
+            Self::Country => place::country(text),
+            Self::Interface => boot::interface(text),
+            Self::Ssid => boot::ssid(text),
+            Self::Millidegrees => boot::millidegrees(text),
+            Self::UsbQuirk => boot::usb_quirk(text),
+            Self::KernelWord => boot::kernel_word(text),
+            Self::ConfigLine => boot::config_line(text),
+            Self::String | Self::Bool | Self::Integer | Self::List | Self::Percent | Self::Port => {
+                Ok(())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `kind`, what it takes, what it refuses.
+    #[track_caller]
+    fn judge(kind: Kind, good: &[&str], bad: &[&str]) {
+        for text in good {
+            let checked = kind.check(&Value::Text((*text).to_owned()));
+            assert_eq!(checked, Ok(()), "{kind:?} {text:?}");
+        }
+        for text in bad {
+            let checked = kind.check(&Value::Text((*text).to_owned()));
+            assert!(checked.is_err(), "{kind:?} takes {text:?}");
+        }
+    }
+
+    #[test]
+    fn addresses() {
+        judge(
+            Kind::Address,
+            &["10.0.0.1"],
+            &["10.0.0.256", "10.0.0", "::1", "10.0.0.1/24", " 10.0.0.1"],
+        );
+        judge(
+            Kind::AnyAddress,
+            &["10.0.0.1", "fd00::1"],
+            &["x", "fd00::g", "0.0.0.0", "::"],
+        );
+        judge(
+            Kind::AddressOrName,
+            &[
+                "10.0.0.1",
+                "fd00::1",
+                "pool.ntp.org",
+                "master",
+                "0.debian.pool.ntp.org",
+            ],
+            &[
+                "...",
+                "https://x",
+                "a b",
+                "10.0.0.300",
+                "0.0.0.0",
+                "-x",
+                "a..b",
+            ],
+        );
+        judge(
+            Kind::Resolver,
+            &["9.9.9.9", "127.0.0.1#5335", "2620:fe::fe", "2620:fe::fe#53"],
+            &[
+                "9.9.9.9:5353",
+                "tls://9.9.9.9",
+                "google",
+                "9.9.9.9#dns",
+                "9.9.9.9#0",
+                "0.0.0.0",
+            ],
+        );
+        judge(
+            Kind::Cidr,
+            &["10.0.0.0/24"],
+            &["10.0.0.1/24", "10.0.0.0", "10.0.0.0/33"],
+        );
+        judge(
+            Kind::AnyNetwork,
+            &["192.168.1.0/24", "10.1.2.3", "fd00::/8", "fd00::1"],
+            &[
+                "192.168.1.0/33",
+                "....",
+                "beef",
+                "300.1.1.1/99",
+                "192.168.1.7/24",
+                "fd00::1/64",
+                "fe80::/200",
+            ],
+        );
+        judge(
+            Kind::Mac,
+            &["AA:bb:CC:00:11:22"],
+            &["AA:BB:CC:00:11", "AA-BB-CC-00-11-22", "gg:bb:cc:00:11:22"],
+        );
+        judge(
+            Kind::Size,
+            &["512MiB", "16GiB", "17"],
+            &["99999999999GiB", "GiB", "1.5GiB", "10GB"],
+        );
+    }
+
+    #[test]
+    fn ports_and_percentages() {
+        for n in [1, 65_535] {
+            assert_eq!(Kind::Port.check(&Value::Integer(n)), Ok(()));
+        }
+        for n in [0, -1, 65_536] {
+            assert!(Kind::Port.check(&Value::Integer(n)).is_err(), "{n}");
+        }
+        assert!(Kind::Percent.check(&Value::Integer(101)).is_err());
+        assert!(Kind::Integer.check(&Value::Text("5".into())).is_err());
+    }
+
+    #[test]
+    fn names() {
+        judge(
+            Kind::Hostname,
+            &["bondsmith", "node-1", "a", "1up"],
+            &[
+                "localhost",
+                "raspberrypi",
+                "ip6-loopback",
+                "Big",
+                "a.b",
+                "-a",
+                "a-",
+                "",
+                "123",
+                "under_score",
+            ],
+        );
+        judge(
+            Kind::Domain,
+            &[
+                "home.lab",
+                "lan",
+                "home.arpa",
+                "internal",
+                "home.example.org",
+            ],
+            &[
+                "local",
+                "x.local",
+                "cluster.local",
+                "tail1234.ts.net",
+                "10",
+                "a.10",
+                "com",
+                "dev",
+                "github.com",
+                "docker.io",
+                "localhost",
+                "in-addr.arpa",
+                "a..b",
+                ".lab",
+                "lab.",
+            ],
+        );
+        let long = format!("{0}.{0}.{0}.{0}.lab", "a".repeat(62));
+        judge(Kind::Domain, &[], &[&long]);
+        judge(
+            Kind::UserName,
+            &["pi", "my_user", "alice", "_x"],
+            &[
+                "root", "dnsmasq", "gpio", "users", "tss", "statd", "Bob", "1a", "a b",
+            ],
+        );
+        judge(
+            Kind::GroupName,
+            &["sudo", "i2c", "_ssh"],
+            &["", "a b", "a:b"],
+        );
+        judge(
+            Kind::HostRecord,
+            &["10.0.0.9 printer", "fd00::9 printer printer.home.lab"],
+            &[
+                "printer 10.0.0.9",
+                "10.0.0.999 foo",
+                "10.0.0.9",
+                "10.0.0.9 a..b",
+            ],
+        );
+        judge(
+            Kind::Cname,
+            &["nas,bondsmith", "a,b,c"],
+            &["nas", "a,", "a,b\nserver=/x/", "a b,c"],
+        );
+        judge(
+            Kind::FixedLease,
+            &[
+                "AA:BB:CC:DD:EE:FF,10.0.0.9",
+                "AA:BB:CC:DD:EE:FF,10.0.0.9,printer",
+            ],
+            &[
+                "printer",
+                "nonsense,,,",
+                "AA:BB:CC:DD:EE:FF",
+                "AA:BB:CC:DD:EE:FF,printer,10.0.0.9",
+            ],
+        );
+    }
+
+    #[test]
+    fn places() {
+        judge(
+            Kind::TimeZone,
+            &[
+                "Europe/Berlin",
+                "Etc/UTC",
+                "UTC",
+                "America/Argentina/Ushuaia",
+            ],
+            &["CEST", "Europe/Berln", "europe/berlin", "", "Europe"],
+        );
+        judge(
+            Kind::Locale,
+            &[
+                "en_GB.UTF-8",
+                "C.UTF-8",
+                "de_DE.UTF-8",
+                "de_DE.ISO-8859-1",
+                "ca_ES.UTF-8",
+            ],
+            &[
+                "de",
+                "de-DE.UTF-8",
+                "en_UK.UTF-8",
+                "en_GB",
+                "ca_ES.UTF-8@valencia",
+                "en_GB.utf8",
+                "en_GB.UTF8",
+            ],
+        );
+        judge(
+            Kind::Keyboard,
+            &["gb", "us", "us,de", "latam"],
+            &["uk", "en", "de-latin1", "us,"],
+        );
+        judge(
+            Kind::Country,
+            &["GB", "DE"],
+            &["UK", "EN", "ZZ", "gb", "GBR"],
+        );
+    }
+
+    #[test]
+    fn kubernetes() {
+        judge(
+            Kind::Label,
+            &[
+                "a=b",
+                "a=",
+                "example.com/role=x",
+                "node.kubernetes.io/x=y",
+                "topology.kubernetes.io/zone=a",
+                "kubernetes.io/os=linux",
+            ],
+            &[
+                "node-role.kubernetes.io/worker=true",
+                "k8s.io/x=y",
+                "a",
+                "=b",
+                "a=b c",
+                "a/b/c=d",
+                "A_=x-",
+            ],
+        );
+        judge(
+            Kind::Taint,
+            &[
+                "key=value:NoSchedule",
+                "key:NoExecute",
+                "node-role.kubernetes.io/control-plane=true:PreferNoSchedule",
+            ],
+            &[
+                "key=value",
+                "key=value:NoSchedul",
+                ":NoSchedule",
+                "a b=c:NoExecute",
+            ],
+        );
+        judge(
+            Kind::Argument,
+            &["max-pods=50", "v=2"],
+            &["--max-pods=50", "max-pods", "=5", "max pods=5"],
+        );
+    }
+
+    #[test]
+    fn boot_settings() {
+        judge(
+            Kind::Interface,
+            &["eth0", "end0", "enp1s0", "enxb827eb000000"],
+            &["wwan0", "eth0 ", "", "lo", "a/b", "sixteencharacters"],
+        );
+        judge(
+            Kind::Ssid,
+            &["home", "Café Wi-Fi", "a;b"],
+            &["thirty-three characters are too many", "a\nb"],
+        );
+        judge(
+            Kind::Millidegrees,
+            &["50000", "82000"],
+            &["50", "0", "999999", "x", "50°C"],
+        );
+        judge(
+            Kind::KernelWord,
+            &["quiet", "console=tty1", "pcie_aspm=off", "quiet splash"],
+            &[
+                "init=/bin/sh",
+                "root=/dev/sda2",
+                "quiet root=/dev/sda2",
+                "ds=nocloud",
+                "cloud-init=disabled",
+                "rdinit=/x",
+            ],
+        );
+        judge(
+            Kind::ConfigLine,
+            &[
+                "arm_freq=1800",
+                "[pi4]",
+                "[all]",
+                "dtoverlay=",
+                "# note",
+                "gpu_mem=16",
+                "kernel=kernel8.img",
+                "[cm5]",
+                "[gpio4=1]",
+                "[0x1234abcd]",
+            ],
+            &[
+                "arm_64bit=0",
+                "[pi44]",
+                "kernel=kernel7l.img",
+                "cmdline=other.txt",
+                "[pi4",
+                "a\nb",
+            ],
+        );
+        judge(
+            Kind::UsbQuirk,
+            &["152d:0578:u"],
+            &["152d:0578", "0x152d:0578:u", "152d:0578:u,1:2:u"],
+        );
+    }
+
+    #[test]
+    fn texts() {
+        judge(
+            Kind::String,
+            &["any text", "ü"],
+            &["a\nb", "a\0b", "\u{1b}[0m", "a\rb"],
+        );
+        judge(
+            Kind::Url,
+            &[
+                "https://hs.example.com",
+                "http://10.0.0.1:8080/x",
+                "https://[fd00::1]/",
+            ],
+            &[
+                "hs.example.com",
+                "ftp://x",
+                "https://",
+                "https://a b",
+                "https://user:pw@x/",
+                "~/lists/x.txt",
+            ],
+        );
+        judge(
+            Kind::Version,
+            &["v1.36.5+k3s1", "1.102.4", "v6.4"],
+            &["latest", "stable", "v", "1.2 ", "../x"],
+        );
+        judge(Kind::Sha256, &[&"a".repeat(64)], &["abc", &"g".repeat(64)]);
+        judge(Kind::Commit, &[&"0".repeat(40)], &["abc123"]);
+        judge(
+            Kind::Duration,
+            &["24h", "45m", "7d", "3600", "infinite"],
+            &["forever", "banana", "1", "0h", "h"],
+        );
+        judge(
+            Kind::Date,
+            &["2026-12-31"],
+            &["2026-13-01", "31.12.2026", "soon"],
+        );
+        judge(
+            Kind::Tag,
+            &["tag:router", "tag:a-1"],
+            &["router", "tag:my router", "tag:", "tag:1a"],
+        );
+        judge(
+            Kind::DiskLabel,
+            &["nas", "data_1"],
+            &["bootfs", "rootfs", "", "a b", "seventeen-letters"],
+        );
+        judge(
+            Kind::NodePath,
+            &["/bin/bash"],
+            &["bash", "/a b", "/a/../b", "/", "/a:b"],
+        );
+        judge(
+            Kind::BaseImage,
+            &[
+                "raspios-lite-arm64",
+                "https://example.com/x.img.xz",
+                "images/my.img.xz",
+                "~/x.zip",
+            ],
+            &[
+                "raspios-lite-armhf",
+                "raspios-lite-arm46",
+                "ftp://x/y.img",
+                "x.iso",
+            ],
+        );
+    }
+}

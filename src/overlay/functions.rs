@@ -1,0 +1,136 @@
+//! Functions about addresses and texts, for the expressions of `[[check]]`.
+
+use std::net::Ipv4Addr;
+
+use minijinja::{Environment, Error, ErrorKind};
+use regex_lite::Regex;
+
+use crate::config::{Cidr, IpRange};
+
+/// Adds all functions to `env`.
+pub fn register(env: &mut Environment<'_>) {
+    env.add_function("within", within);
+    env.add_function("overlaps", overlaps);
+    env.add_function("before", before);
+    env.add_function("at_edge", at_edge);
+    env.add_function("is_private", is_private);
+    env.add_function("url_host", url_host);
+    env.add_function("matches", matches);
+    env.add_filter("covers", covers);
+    env.add_filter("cidr_subnets", cidr_subnets);
+}
+
+/// First and last address of an IPv4 address, network or range; `None` for anything else, IPv6 included.
+fn span(text: &str) -> Option<(Ipv4Addr, Ipv4Addr)> {
+    if let Ok(address) = text.parse() {
+        return Some((address, address));
+    }
+    if let Ok(cidr) = text.parse::<Cidr>() {
+        return Some((cidr.network(), cidr.broadcast()));
+    }
+    let range: IpRange = text.parse().ok()?;
+    Some((range.first, range.last))
+}
+
+/// Whether all of `inner` is in `outer`; each is an address, a network or a range.
+fn within(inner: &str, outer: &str) -> bool {
+    match (span(inner), span(outer)) {
+        (Some(inner), Some(outer)) => outer.0 <= inner.0 && inner.1 <= outer.1,
+        _ => false,
+    }
+}
+
+/// Whether the network `outer` contains all of `inner`, as a filter for `map`.
+fn covers(outer: &str, inner: &str) -> bool {
+    within(inner, outer)
+}
+
+/// How many networks with a longer `prefix` an IPv4 network has.
+fn cidr_subnets(network: &str, prefix: u8) -> Result<u64, Error> {
+    let cidr: Cidr = network
+        .parse()
+        .map_err(|why: String| Error::new(ErrorKind::InvalidOperation, why))?;
+    Ok(match prefix.checked_sub(cidr.prefix()) {
+        Some(bits) => 1 << bits.min(32),
+        None => 0,
+    })
+}
+
+/// Whether the two share an address.
+fn overlaps(a: &str, b: &str) -> bool {
+    match (span(a), span(b)) {
+        (Some(a), Some(b)) => a.0 <= b.1 && b.0 <= a.1,
+        _ => false,
+    }
+}
+
+/// Whether the address `a` is not after `b`.
+fn before(a: &str, b: &str) -> bool {
+    match (span(a), span(b)) {
+        (Some(a), Some(b)) => a.0 <= b.0,
+        _ => false,
+    }
+}
+
+/// Whether `address` is the first or last of `network`, which no host can have.
+fn at_edge(address: &str, network: &str) -> bool {
+    match (span(address), span(network)) {
+        (Some((address, _)), Some((first, last))) => address == first || address == last,
+        _ => false,
+    }
+}
+
+/// Whether an IPv4 address is private, a tailnet's, link-local or loopback.
+fn is_private(address: &str) -> bool {
+    [
+        "10.0.0.0/8",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "100.64.0.0/10",
+        "169.254.0.0/16",
+        "127.0.0.0/8",
+    ]
+    .iter()
+    .any(|network| within(address, network))
+}
+
+/// The host of a URL, without port and brackets.
+fn url_host(url: &str) -> String {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    match authority.strip_prefix('[') {
+        Some(v6) => v6.split(']').next().unwrap_or_default().to_owned(),
+        None => authority.split(':').next().unwrap_or_default().to_owned(),
+    }
+}
+
+/// Whether all of `text` matches the regular expression `pattern`.
+fn matches(text: &str, pattern: &str) -> Result<bool, Error> {
+    Regex::new(&format!("^(?:{pattern})$"))
+        .map(|regex| regex.is_match(text))
+        .map_err(|error| Error::new(ErrorKind::InvalidOperation, error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_of_addresses_networks_and_ranges() {
+        assert!(within("10.0.0.5", "10.0.0.0/24"));
+        assert!(within("10.0.0.5-10.0.0.9", "10.0.0.0/24"));
+        assert!(!within("10.0.0.0/16", "10.0.0.0/24"));
+        assert!(!within("fd00::1", "10.0.0.0/24"));
+        assert!(overlaps("10.0.0.5-10.0.0.9", "10.0.0.9-10.0.0.10"));
+        assert!(!overlaps("10.0.0.5", "10.0.0.6"));
+        assert!(before("10.0.0.9", "10.0.0.10") && !before("10.0.0.10", "10.0.0.9"));
+        assert!(at_edge("10.0.0.255", "10.0.0.0/24") && !at_edge("10.0.0.254", "10.0.0.0/24"));
+        assert!(is_private("192.168.1.1") && !is_private("8.8.8.8"));
+    }
+
+    #[test]
+    fn hosts_of_urls() {
+        assert_eq!(url_host("http://hs.example.com:8080/x"), "hs.example.com");
+        assert_eq!(url_host("https://[fd00::1]:443/"), "fd00::1");
+    }
+}
