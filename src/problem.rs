@@ -87,10 +87,16 @@ impl Problems {
     }
 
     /// Ok without problems; otherwise one usage error that lists them all.
-    pub fn report(mut self) -> Result<()> {
-        match self.found.len() {
-            0 => Ok(()),
-            1 => {
+    pub fn report(self) -> Result<()> {
+        self.settle(Some(()))
+    }
+
+    /// The value that was made, when nothing is wrong; otherwise one usage error that lists everything
+    /// that is, among it why there is no value.
+    pub fn settle<T>(mut self, value: Option<T>) -> Result<T> {
+        match (self.found.len(), value) {
+            (0, Some(value)) => Ok(value),
+            (1, _) => {
                 let Problem { message, hint } = self.found.remove(0);
                 let error = Error::usage(message);
                 Err(match hint {
@@ -98,7 +104,7 @@ impl Problems {
                     None => error,
                 })
             }
-            n => {
+            (n, _) => {
                 let lines: Vec<String> = self.found.iter().map(Problem::line).collect();
                 Err(Error::usage(format!("{n} problems:\n{}", lines.join("\n")))
                     .with_problems(self.found))

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::collections::BTreeSet;
 
 use crate::config::{
-    BaseSettings, Cluster, Kind, Node, Overrides, ProfileSource, Profiles, check_cluster,
+    BaseSettings, Cluster, Kind, Node, Overrides, ProfileSource, Profiles, RawProfile,
+    check_cluster,
 };
 use crate::error::{Error, Result, ResultExt};
-use crate::overlay::{Catalog, Findings, check_roles};
+use crate::overlay::{Catalog, ClusterContext, Findings, check_roles};
 use crate::plan::{Plan, PlanOptions, plan_node};
 use crate::problem::{Problem, Problems};
 use crate::secrets;
@@ -22,37 +23,47 @@ pub struct Project {
     named: BTreeMap<String, String>,
     pub cluster: Cluster,
     pub catalog: Catalog,
-    /// Whether the profiles are the built-in ones.
-    pub built_in: bool,
+    context: ClusterContext,
+    /// Where the profiles come from, when they are the built-in ones, and files that are not read.
+    pub reading: Vec<String>,
     /// What rules of roles want the user to know.
     pub notes: BTreeSet<String>,
 }
 
 impl Project {
-    /// Loads and checks everything in `folder`. `selected` nodes, by profile or host name, take the
+    /// Loads and checks a project: that of `folder`, or of the current folder where none is named, or
+    /// the built-in one where that has none. `selected` nodes, by profile or host name, take the
     /// overrides of keys that belong to one node; empty means all nodes.
-    pub fn open(folder: &Path, set: &[String], selected: &[String]) -> Result<Self> {
-        let catalog = Catalog::load(folder)?;
-        let profiles = Profiles::open(ProfileSource::find(folder))?;
+    pub fn open(folder: Option<&Path>, set: &[String], selected: &[String]) -> Result<Self> {
+        let mut problems = Problems::new();
+        let source = ProfileSource::find(folder)?;
+        let folder = folder.unwrap_or(Path::new("."));
+        let catalog = problems.keep(Catalog::load(folder))?;
+        let profiles = Profiles::open(source, &mut problems)?;
         let mut named = BTreeMap::new();
         for name in selected {
-            named.insert(name.clone(), profiles.find(name)?);
+            if let Some(profile) = problems.keep(profiles.find(name))? {
+                named.insert(name.clone(), profile);
+            }
         }
         let selected: Vec<String> = named.values().cloned().collect();
-        let raw = profiles.load(&Overrides::parse(set)?, &selected)?;
-        let cluster = Cluster::resolve(raw, &catalog.schema()?)?;
-        let mut findings = Findings::default();
-        let provides = |node: &Node, what: &str| catalog.provides(node, what);
-        check_cluster(&cluster, &provides, &mut findings.problems);
-        check_roles(&cluster, &catalog, &mut findings)?;
-        findings.problems.report()?;
+        let overrides = Overrides::parse(set, &mut problems);
+        let raw = profiles.load(&overrides, &selected, &mut problems);
+        let cluster = match &catalog {
+            Some(catalog) => resolve(catalog, raw, &mut problems)?,
+            None => None,
+        };
+        // Nodes are compared when all of them are known.
+        let (catalog, cluster) = problems.settle(catalog.zip(cluster))?;
+        let (context, notes) = compare(&catalog, &cluster)?;
         Ok(Self {
             folder: folder.to_owned(),
             named,
             cluster,
             catalog,
-            built_in: matches!(profiles.source(), ProfileSource::BuiltIn),
-            notes: findings.notes,
+            context,
+            reading: profiles.notes().to_vec(),
+            notes,
         })
     }
 
@@ -89,7 +100,7 @@ impl Project {
             project: self.folder.clone(),
             redact,
         };
-        plan_node(&self.cluster, &self.catalog, node, &options)
+        plan_node(&self.catalog, &self.context, node, &options)
             .context(|| format!("planning {} (profile {})", node.hostname, node.profile))
     }
 
@@ -142,4 +153,25 @@ impl Project {
             problems.push(Problem::new(node.origin(key), what));
         }
     }
+}
+
+fn resolve(
+    catalog: &Catalog,
+    raw: Vec<RawProfile>,
+    problems: &mut Problems,
+) -> Result<Option<Cluster>> {
+    match problems.keep(catalog.schema())? {
+        Some(schema) => Cluster::resolve(raw, &schema, problems),
+        None => Ok(None),
+    }
+}
+
+/// Checks the nodes against each other and against their roles. Returns what templates see of them,
+/// and what rules want the user to know.
+fn compare(catalog: &Catalog, cluster: &Cluster) -> Result<(ClusterContext, BTreeSet<String>)> {
+    let mut findings = Findings::default();
+    let provides = |node: &Node, what: &str| catalog.provides(node, what);
+    check_cluster(cluster, &provides, &mut findings.problems);
+    let context = check_roles(cluster, catalog, &mut findings)?;
+    Ok((findings.problems.settle(context)?, findings.notes))
 }

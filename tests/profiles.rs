@@ -6,6 +6,9 @@
 //!
 //! ```text
 //! args: …         the command line, when it is not `check --no-secrets`
+//! gone: FILE      a file of `common` that is not there
+//! arg: …          one more argument, which may have blanks and `\n` in it
+//! gone: FILE      a file of `common` that is not there
 //! env: NAME=VALUE a variable that is set
 //! not: …          what stderr must not hold
 //! ```
@@ -22,6 +25,7 @@ struct Case {
     bench: Workbench,
     code: i32,
     args: String,
+    more_args: Vec<String>,
     env: Vec<(String, String)>,
     said: Vec<String>,
     unsaid: Vec<String>,
@@ -53,6 +57,7 @@ impl Case {
             bench,
             code: lines.next().unwrap().parse().unwrap(),
             args: "check --no-secrets".into(),
+            more_args: Vec::new(),
             env: Vec::new(),
             said: Vec::new(),
             unsaid: Vec::new(),
@@ -60,6 +65,8 @@ impl Case {
         for line in lines {
             match line.split_once(": ") {
                 Some(("args", args)) => case.args = args.to_owned(),
+                Some(("gone", file)) => fs::remove_file(case.bench.path(file)).unwrap(),
+                Some(("arg", text)) => case.more_args.push(text.replace("\\n", "\n")),
                 Some(("not", text)) => case.unsaid.push(text.to_owned()),
                 Some(("env", pair)) => {
                     let (name, value) = pair.split_once('=').unwrap();
@@ -75,6 +82,7 @@ impl Case {
     fn problems(&self) -> Vec<String> {
         let args: Vec<&str> = self.args.split_whitespace().collect();
         let mut command = self.bench.imgbuild(&args);
+        command.args(&self.more_args);
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         let output = command.output().unwrap();
         let stderr = String::from_utf8(output.stderr).unwrap();
@@ -215,4 +223,32 @@ fn invalid_profiles_are_refused_with_their_place() {
 #[test]
 fn valid_profiles_pass() {
     check_all("valid");
+}
+
+/// Every command says so when it does not use profiles of the user's own.
+#[test]
+fn built_in_profiles_are_announced() {
+    let bench = Workbench::empty();
+    let key = r#"user.ssh_keys=["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAo test"]"#;
+    fs::write(bench.path("card"), vec![0; 1 << 20]).unwrap();
+    for (args, code) in [
+        (&["check", "--no-secrets"][..], 0),
+        (&["plan", "--all"], 0),
+        (&["--profile", "master", "--offline"], 2),
+        (
+            &["flash", "--profile", "master", "--offline", "--to", "card"],
+            2,
+        ),
+    ] {
+        let ran = bench.run(&[args, &["--set", key]].concat());
+        let said = &ran.stderr;
+        assert!(
+            said.contains("using the built-in profiles"),
+            "{args:?}: {said}"
+        );
+        assert_eq!(ran.code == Some(0), code == 0, "{args:?}: {said}");
+    }
+    bench.write("profiles/node.toml", cli_support::PROFILE);
+    let ran = bench.run(&["check"]);
+    assert!(!ran.stderr.contains("built-in"), "{}", ran.stderr);
 }

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use cli_support::{Workbench, fixture};
+use imgbuild::config::ProfileSource;
 use imgbuild::overlay::{Catalog, Part};
 use imgbuild::patch::touched;
 use imgbuild::plan::{Action, Content, Plan, print_json, print_text, show, showable};
@@ -18,9 +19,14 @@ const KEY: &str = "user.ssh_keys=[\"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFx4yGxa
 
 /// The plans of the built-in profiles, secrets masked.
 fn default_plans() -> Vec<Plan> {
+    // The built-in roles, although the current folder has the same as files.
     let folder = tempfile::tempdir().unwrap();
-    let project = Project::open(folder.path(), &[KEY.to_owned()], &[]).unwrap();
-    assert!(project.built_in);
+    let profiles = folder.path().join("profiles");
+    std::fs::create_dir(&profiles).unwrap();
+    for (name, text) in ProfileSource::built_in_files() {
+        std::fs::write(profiles.join(name), text).unwrap();
+    }
+    let project = Project::open(Some(folder.path()), &[KEY.to_owned()], &[]).unwrap();
     let nodes = project.select(&[], true).unwrap();
     let plans = nodes.iter().map(|node| project.plan(node, true).unwrap());
     plans.collect()

@@ -30,15 +30,9 @@ pub struct Cli {
 /// Options of every command; they may also stand before it.
 #[derive(Debug, Args)]
 pub struct GlobalArgs {
-    /// Folder with profiles/ and overlays/
-    #[arg(
-        short = 'C',
-        long,
-        global = true,
-        value_name = "DIR",
-        default_value = "."
-    )]
-    pub project: PathBuf,
+    /// Folder with profiles/ and overlays/ [default: the current folder]
+    #[arg(short = 'C', long, global = true, value_name = "DIR")]
+    pub project: Option<PathBuf>,
     /// Print more detail
     #[arg(short, long, global = true)]
     pub verbose: bool,
@@ -182,7 +176,7 @@ pub struct CheckArgs {
 
 #[derive(Debug, Args)]
 pub struct InitArgs {
-    /// Folder to write profiles/ into [default: the one of --project]
+    /// Folder to write profiles/ into [default: that of --project]
     pub folder: Option<PathBuf>,
     /// Also write the built-in roles, as overlays/
     #[arg(long)]
@@ -319,7 +313,7 @@ mod tests {
             let cli = parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
             assert!(matches!(cli.command, Command::Plan(_)), "{line}");
             assert!(cli.global.verbose && !cli.global.quiet, "{line}");
-            assert_eq!(cli.global.project.to_str(), Some("x"), "{line}");
+            assert_eq!(cli.global.project, Some("x".into()), "{line}");
         }
     }
 

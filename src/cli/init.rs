@@ -1,7 +1,7 @@
 //! `imgbuild init`: writes the built-in profiles out to edit.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::args::{GlobalArgs, InitArgs};
 use crate::config::ProfileSource;
@@ -9,7 +9,8 @@ use crate::error::{Error, Result, ResultExt};
 use crate::overlay::Catalog;
 
 pub fn run(args: &InitArgs, global: &GlobalArgs) -> Result<()> {
-    let folder = args.folder.as_ref().unwrap_or(&global.project);
+    let folder = args.folder.as_ref().or(global.project.as_ref());
+    let folder = folder.map_or(Path::new("."), PathBuf::as_path);
     write_folder(&folder.join("profiles"), &ProfileSource::built_in_files())?;
     if args.overlays {
         write_folder(&folder.join("overlays"), &Catalog::built_in_files())?;

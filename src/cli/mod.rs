@@ -67,17 +67,17 @@ fn dispatch(cli: Cli) -> Result<()> {
     }
 }
 
-/// Loads the project for `selected` nodes, by profile or host name; empty means all nodes.
+/// Opens the project for `selected` nodes, by profile or host name (none means all), and tells what
+/// there is to know about it.
 fn open_project(
     global: &GlobalArgs,
     args: &ProjectArgs,
     selected: &[String],
     job: &Job,
 ) -> Result<Project> {
-    let project = Project::open(&global.project, &args.set, selected)?;
-    if project.built_in {
-        job.progress
-            .note("using the built-in profiles; `imgbuild init` writes them to profiles/, to edit");
+    let project = Project::open(global.project.as_deref(), &args.set, selected)?;
+    for note in &project.reading {
+        job.progress.note(note);
     }
     Ok(project)
 }

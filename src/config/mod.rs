@@ -3,6 +3,7 @@
 
 mod checks;
 mod core_keys;
+mod folder;
 mod kind;
 mod load;
 mod net;

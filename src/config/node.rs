@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -25,6 +26,8 @@ pub struct Cluster {
     pub settings: ClusterSettings,
     /// Sorted by profile name.
     pub nodes: Vec<Node>,
+    /// Host name → index of the first node that has it.
+    by_host: BTreeMap<String, usize>,
 }
 
 /// One node: a profile with everything decided.
@@ -51,7 +54,9 @@ pub struct Node {
     pub secrets: BTreeMap<String, (String, Origin)>,
     /// Options of every role there is, whether this node has it or not.
     pub options: BTreeMap<String, OptionTable>,
-    origins: BTreeMap<String, Origin>,
+    file: Origin,
+    /// Everything as it was written, for the places in messages.
+    written: Arc<BTreeMap<String, Item>>,
 }
 
 /// How a node learns who it is.
@@ -168,37 +173,49 @@ pub enum DiskTable {
 }
 
 impl Cluster {
-    /// Checks every profile against `schema` and makes typed nodes of those that name a host.
-    pub fn resolve(raw: Vec<RawProfile>, schema: &Schema) -> Result<Self> {
+    /// Checks every profile against `schema` and makes typed nodes of those that name a host. What is
+    /// wrong goes to `problems`; without any there is a cluster.
+    pub fn resolve(
+        raw: Vec<RawProfile>,
+        schema: &Schema,
+        problems: &mut Problems,
+    ) -> Result<Option<Self>> {
+        let has_nodes = raw.iter().any(|profile| profile.is_node);
         let mut nodes = Vec::new();
-        let mut problems = Problems::new();
         for mut profile in raw {
-            let applied = schema.apply(&mut profile.values);
-            if problems.keep(applied)?.is_some() && profile.is_node {
-                nodes.extend(problems.keep(Node::from_values(&profile, schema))?);
+            let fine = problems.keep(schema.apply(&mut profile.values))?.is_some();
+            if profile.is_node && fine {
+                nodes.extend(problems.keep(Node::from_values(profile, schema))?);
             }
         }
-        problems.report()?;
-        let Some(first) = nodes.first() else {
+        if !has_nodes && problems.is_empty() {
             return Err(Error::usage("no profile names a host")
                 .with_hint("a node's profile sets `hostname` and `address`"));
-        };
-        Ok(Self {
-            network: first.network.clone(),
-            settings: first.settings.clone(),
-            nodes,
-        })
+        }
+        Ok(nodes
+            .first()
+            .map(|first| (first.network.clone(), first.settings.clone()))
+            .filter(|_| problems.is_empty())
+            .map(|(network, settings)| Self {
+                network,
+                settings,
+                by_host: by_host(&nodes),
+                nodes,
+            }))
     }
 
     /// The node of a profile.
     pub fn node(&self, profile: &str) -> Option<&Node> {
-        self.nodes.iter().find(|n| n.profile == profile)
+        let found = self
+            .nodes
+            .binary_search_by(|n| n.profile.as_str().cmp(profile));
+        found.ok().and_then(|i| self.nodes.get(i))
     }
 
     /// The node that a name stands for: its profile or its host name.
     pub fn find(&self, name: &str) -> Option<&Node> {
         self.node(name)
-            .or_else(|| self.nodes.iter().find(|n| n.hostname == name))
+            .or_else(|| self.by_host.get(name).and_then(|i| self.nodes.get(*i)))
     }
 
     /// The first k3s server: the one that others join.
@@ -232,13 +249,14 @@ impl Node {
         format!("{}.{}", self.hostname, self.network.domain)
     }
 
-    /// Where `table.key` (or a key at the top) was written; of a key that was not, where its table
-    /// or else the node was.
+    /// Where `table.key` (or a key at the top) was written; of a default, where its table was, or else
+    /// the host name.
     pub fn origin(&self, key: &str) -> Origin {
-        let table = key.split_once('.').map_or("", |(table, _)| table);
+        let table = key.split_once('.').map_or(key, |(table, _)| table);
         [key, table, "hostname"]
             .into_iter()
-            .filter_map(|key| self.origins.get(key))
+            .filter_map(|key| self.item(key))
+            .map(|item| &item.origin)
             .find(|origin| !origin.is_default())
             .cloned()
             .unwrap_or_else(|| Origin::named(format!("profile {}", self.profile)))
@@ -246,29 +264,34 @@ impl Node {
 
     /// Where item `index` of the list `table.key` was written.
     pub fn item_origin(&self, key: &str, index: usize) -> Option<Origin> {
-        self.origins.get(&item_key(key, index)).cloned()
+        let items = self.item(key)?.value.as_list();
+        let origin = &items.get(index)?.origin;
+        (!origin.is_default()).then(|| origin.clone())
     }
 
     /// Whether `table.key` was written anywhere, and is not a default.
     pub fn is_set(&self, key: &str) -> bool {
-        self.origins.get(key).is_some_and(|o| !o.is_default())
+        self.item(key).is_some_and(|i| !i.origin.is_default())
     }
 
     /// Where the node's own profile, not one that it extends, sets a key of `table`.
     pub fn own_table(&self, table: &str) -> Option<Origin> {
-        // A node says its host name itself.
-        let own = self.origins.get("hostname")?;
-        let prefix = format!("{table}.");
-        let keys = self.origins.range(prefix.clone()..);
-        keys.take_while(|(key, _)| key.starts_with(&prefix))
-            .find(|(_, origin)| origin.is_beside(own))
-            .map(|(_, origin)| origin.clone())
+        let table = self.item(table)?.value.as_table()?;
+        let mut origins = table.values().map(|item| &item.origin);
+        origins.find(|origin| origin.is_beside(&self.file)).cloned()
     }
 
-    fn from_values(profile: &RawProfile, schema: &Schema) -> Result<Self> {
+    fn item(&self, key: &str) -> Option<&Item> {
+        let Some((table, key)) = key.split_once('.') else {
+            return self.written.get(key);
+        };
+        self.written.get(table)?.value.as_table()?.get(key)
+    }
+
+    fn from_values(profile: RawProfile, schema: &Schema) -> Result<Self> {
         let values = &profile.values;
         let mut reader = Reader {
-            profile,
+            profile: &profile,
             missing: Problems::new(),
         };
         let hostname = reader.required(values, "", "hostname");
@@ -278,7 +301,7 @@ impl Node {
         reader.missing.report()?;
         let required = "a required key passed its check without a value";
         Ok(Self {
-            profile: profile.name.clone(),
+            profile: profile.name,
             hostname: hostname.ok_or_else(|| Error::usage(required))?,
             address: address.ok_or_else(|| Error::usage(required))?,
             roles: list(values, "roles"),
@@ -297,9 +320,18 @@ impl Node {
             disk: disk(&table_of(values, "disk")),
             secrets: secrets(&table_of(values, "secrets")),
             options: options(values, schema),
-            origins: origins(values),
+            file: profile.file,
+            written: Arc::new(profile.values),
         })
     }
+}
+
+fn by_host(nodes: &[Node]) -> BTreeMap<String, usize> {
+    let mut index = BTreeMap::new();
+    for (i, node) in nodes.iter().enumerate() {
+        index.entry(node.hostname.clone()).or_insert(i);
+    }
+    index
 }
 
 struct Reader<'a> {
@@ -319,12 +351,23 @@ impl Reader<'_> {
         if found.is_none() {
             let origin = match values.get(key) {
                 Some(item) => item.origin.clone(),
-                None => Origin::named(format!("profile {}", self.profile.name)),
+                None => self.place_of(table),
             };
             let what = format!("`{}` is missing", dotted(table, key));
             self.missing.push(Problem::new(&origin, what));
         }
         found
+    }
+
+    /// Where a key of `table` would stand that is missing: what nodes share is missing in the profile
+    /// that they share.
+    fn place_of(&self, table: &str) -> Origin {
+        let written = self.profile.values.get(table).map(|item| &item.origin);
+        match written.filter(|origin| !origin.is_default()) {
+            Some(origin) => origin.clone(),
+            None if table.is_empty() => self.profile.file.clone(),
+            None => self.profile.root.clone(),
+        }
     }
 
     fn network(&mut self) -> Option<Network> {
@@ -499,23 +542,4 @@ fn to_json(value: &Value) -> serde_json::Value {
             .into(),
         Value::Other(_) => serde_json::Value::Null,
     }
-}
-
-fn origins(values: &BTreeMap<String, Item>) -> BTreeMap<String, Origin> {
-    let mut origins = BTreeMap::new();
-    for (key, item) in values {
-        origins.insert(key.clone(), item.origin.clone());
-        for (inner, item) in item.value.as_table().into_iter().flatten() {
-            let key = format!("{key}.{inner}");
-            for (index, item) in item.value.as_list().iter().enumerate() {
-                origins.insert(item_key(&key, index), item.origin.clone());
-            }
-            origins.insert(key, item.origin.clone());
-        }
-    }
-    origins
-}
-
-fn item_key(key: &str, index: usize) -> String {
-    format!("{key}[{index}]")
 }

@@ -336,14 +336,17 @@ mod tests {
     #[test]
     fn wrong_kinds_say_what_is_wanted() {
         for (text, why) in [
-            ("roles = \"k3s\"", "list of strings"),
+            ("roles = \"k3s\"", "must be a list"),
             ("address = \"10.0.0.256\"", "not an IPv4"),
             ("hostname = \"localhost\"", "reserved"),
             ("hostname = \"Big_Host\"", "not a host name"),
             ("[user]\nname = \"root\"", "system account"),
             ("[ssh]\nenabled = \"yes\"", "true or false"),
-            ("firstboot = \"never\"", "`auto`, `cloud-init`, `offline`"),
-            ("[disk]\ntable = \"mbr\"", "`keep`, `gpt`"),
+            (
+                "firstboot = \"never\"",
+                "not one of `auto`, `cloud-init`, `offline`",
+            ),
+            ("[disk]\ntable = \"mbr\"", "not one of `keep`, `gpt`"),
             ("[secrets]\npassword_hash = 5", "env:NAME"),
             ("user = 5", "must be a table"),
         ] {

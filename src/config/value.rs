@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use toml::de::{DeTable, DeValue};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::problem::{Problem, Problems};
 
 /// What the origin of a default is called.
 const DEFAULT: &str = "default";
@@ -126,24 +127,26 @@ impl Value {
     }
 }
 
-/// Parses a TOML document; `name` is how messages call it.
+/// Parses a TOML document; `name` is how messages call it. All its syntax errors are reported.
 pub fn parse_document(text: &str, name: &Arc<str>) -> Result<BTreeMap<String, Item>> {
-    let table = DeTable::parse(text).map_err(|error| syntax_error(&error, text, name))?;
-    let lines = Lines { text, name };
+    // Windows' editors begin a file with it.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let lines = Lines::new(text, name);
+    let (table, errors) = DeTable::parse_recoverable(text);
+    lines.report(&errors)?;
     Ok(lines.table(table.get_ref()))
 }
 
 /// Parses what stands behind `--set key=`: a TOML value, or else a plain string.
 pub fn parse_override(text: &str, origin: &Origin) -> Value {
-    let name: Arc<str> = Arc::from("");
+    let text = text.trim();
     let document = format!("v = {text}\n");
-    let parsed = DeTable::parse(&document).ok().map(|table| {
-        let lines = Lines {
-            text: &document,
-            name: &name,
-        };
-        lines.table(table.get_ref())
-    });
+    let name: Arc<str> = Arc::from("");
+    let lines = Lines::new(&document, &name);
+    let parsed = DeTable::parse(&document).ok();
+    // A second key can only come from a line break in the text.
+    let parsed = parsed.filter(|table| table.get_ref().len() == 1);
+    let parsed = parsed.map(|table| lines.table(table.get_ref()));
     match parsed.and_then(|mut table| table.remove("v")) {
         Some(item) => relocate(item.value, origin),
         None => Value::Text(text.to_owned()),
@@ -162,29 +165,34 @@ fn relocate(value: Value, origin: &Origin) -> Value {
     }
 }
 
-fn syntax_error(error: &toml::de::Error, text: &str, name: &Arc<str>) -> Error {
-    let line = error.span().map_or(1, |span| line_of(text, span.start));
-    Error::usage(format!(
-        "{name}:{line}: not valid TOML: {}",
-        error.message()
-    ))
-}
+/// How the parser's messages begin when the quotes of a text are missing.
+const UNQUOTED: &[&str] = &[
+    "string values must be quoted",
+    "invalid float",
+    "invalid integer",
+    "invalid boolean",
+    "invalid datetime",
+];
 
-fn line_of(text: &str, offset: usize) -> usize {
-    text.as_bytes()
-        .iter()
-        .take(offset)
-        .filter(|&&b| b == b'\n')
-        .count()
-        + 1
-}
+/// And when a list or table has no end: what follows is taken for a part of it.
+const UNCLOSED: &[&str] = &["missing comma", "unclosed"];
 
+/// A text whose offsets can be turned into lines.
 struct Lines<'a> {
-    text: &'a str,
     name: &'a Arc<str>,
+    /// Offsets of the line breaks, in order.
+    breaks: Vec<usize>,
 }
 
-impl Lines<'_> {
+impl<'a> Lines<'a> {
+    fn new(text: &str, name: &'a Arc<str>) -> Self {
+        let breaks = text.bytes().enumerate().filter(|(_, b)| *b == b'\n');
+        Self {
+            name,
+            breaks: breaks.map(|(offset, _)| offset).collect(),
+        }
+    }
+
     fn table(&self, table: &DeTable<'_>) -> BTreeMap<String, Item> {
         table
             .iter()
@@ -220,52 +228,74 @@ impl Lines<'_> {
     }
 
     fn origin(&self, offset: usize) -> Origin {
-        Origin::file(self.name.clone(), line_of(self.text, offset))
+        Origin::file(self.name.clone(), self.line(offset))
+    }
+
+    fn line(&self, offset: usize) -> usize {
+        self.breaks.partition_point(|b| *b < offset) + 1
+    }
+
+    /// One problem a line, as far as the parser can be sure of what it reads.
+    fn report(&self, errors: &[toml::de::Error]) -> Result<()> {
+        let mut by_line = BTreeMap::new();
+        for error in errors {
+            let line = self.line(error.span().map_or(0, |span| span.start));
+            by_line.entry(line).or_insert(error.message());
+        }
+        let mut problems = Problems::new();
+        for (line, message) in by_line {
+            let message = message.trim_end_matches(", expected nothing");
+            let problem = Problem::new(
+                Origin::file(self.name.clone(), line),
+                format!("not valid TOML: {message}"),
+            );
+            let unquoted = UNQUOTED.iter().any(|m| message.starts_with(m));
+            let hint = unquoted.then(|| "text stands between straight quotes: `key = \"value\"`");
+            problems.push(problem.with_maybe_hint(hint.map(str::to_owned)));
+            if UNCLOSED.iter().any(|m| message.starts_with(m)) {
+                break;
+            }
+        }
+        problems.report()
     }
 }
 
 /// Lays `over` on `under`: tables are merged key by key, everything else is replaced.
 pub fn merge(under: &mut BTreeMap<String, Item>, over: BTreeMap<String, Item>) {
     for (key, item) in over {
-        match (under.get_mut(&key), item) {
+        let Item { value, origin } = item;
+        match (under.get_mut(&key), value) {
             (
                 Some(Item {
                     value: Value::Table(below),
-                    ..
+                    origin: place,
                 }),
-                Item {
-                    value: Value::Table(above),
-                    ..
-                },
-            ) => merge(below, above),
-            (_, item) => {
-                under.insert(key, item);
+                Value::Table(above),
+            ) => {
+                merge(below, above);
+                *place = origin;
+            }
+            (_, value) => {
+                under.insert(key, Item { value, origin });
             }
         }
     }
 }
 
-/// Sets `path` (`table.key`, dots between) in `tree`, making tables on the way.
-pub fn set(tree: &mut BTreeMap<String, Item>, path: &[&str], item: Item) {
-    let [first, rest @ ..] = path else { return };
-    if rest.is_empty() {
-        tree.insert((*first).to_owned(), item);
-        return;
-    }
-    let entry = tree.entry((*first).to_owned()).or_insert_with(|| Item {
-        value: Value::Table(BTreeMap::new()),
-        origin: item.origin.clone(),
-    });
-    // What is no table becomes one: the schema then says that it can not be.
-    if entry.value.as_table().is_none() {
-        *entry = Item {
-            value: Value::Table(BTreeMap::new()),
-            origin: item.origin.clone(),
+/// A tree that has nothing but `item` at `path`.
+pub fn at_path(path: &[&str], item: Item) -> BTreeMap<String, Item> {
+    let Some((last, tables)) = path.split_last() else {
+        return BTreeMap::new();
+    };
+    let origin = item.origin.clone();
+    let leaf = BTreeMap::from([((*last).to_owned(), item)]);
+    tables.iter().rev().fold(leaf, |inner, table| {
+        let item = Item {
+            value: Value::Table(inner),
+            origin: origin.clone(),
         };
-    }
-    if let Value::Table(table) = &mut entry.value {
-        set(table, rest, item);
-    }
+        BTreeMap::from([((*table).to_owned(), item)])
+    })
 }
 
 #[cfg(test)]
@@ -281,6 +311,58 @@ mod tests {
         };
         assert_eq!(t["b"].origin.to_string(), "p.toml:4");
         assert_eq!(t["b"].value.texts(), ["x", "y"]);
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_text() {
+        let doc = parse_document("\u{feff}a = 1\r\nb = 2\r\n", &"p.toml".into()).unwrap();
+        assert_eq!(doc["a"].origin.to_string(), "p.toml:1");
+        assert_eq!(doc["b"].origin.to_string(), "p.toml:2");
+    }
+
+    #[test]
+    fn all_broken_lines_are_told() {
+        let told = |text: &str| {
+            let error = parse_document(text, &"p.toml".into()).unwrap_err();
+            error.to_string()
+        };
+        let said = told("a = b c\nok = 1\nok = 2\nc = 10.0.0.1\nd = “x”\n");
+        for line in [
+            "4 problems",
+            "p.toml:1: ",
+            "p.toml:3: ",
+            "p.toml:4: ",
+            "p.toml:5: ",
+        ] {
+            assert!(said.contains(line), "{said}");
+        }
+        assert_eq!(said.matches("straight quotes").count(), 3, "{said}");
+        // Behind a list without an end, every line looks wrong.
+        let said = told("a = b c\nb = [1, 2\nc = 1\nd = 2\n");
+        assert!(
+            said.contains("2 problems") && said.contains("p.toml:3: "),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn deep_nesting_is_an_error_and_no_overflow() {
+        let deep =
+            |open: &str, close: &str| format!("a = {}{}", open.repeat(9999), close.repeat(9999));
+        for text in [
+            deep("[", "]"),
+            deep("{a=", "}"),
+            format!("{}a = 1", "a.".repeat(9999)),
+            format!("[{}a]", "a.".repeat(9999)),
+        ] {
+            assert!(parse_document(&text, &"p.toml".into()).is_err());
+            let value = text.trim_start_matches("a = ");
+            assert!(
+                parse_override(value, &Origin::named("--set"))
+                    .as_text()
+                    .is_some()
+            );
+        }
     }
 
     #[test]
@@ -303,6 +385,7 @@ mod tests {
             panic!()
         };
         assert_eq!(t["a"].origin.to_string(), "u:2");
+        assert_eq!(under["t"].origin.to_string(), "o:1");
         assert!(matches!(&t["b"].value, Value::List(l) if l.len() == 2));
     }
 
@@ -312,6 +395,8 @@ mod tests {
         assert!(matches!(parse_override("true", &origin), Value::Bool(true)));
         assert!(matches!(parse_override("v1.2+k3s", &origin), Value::Text(t) if t == "v1.2+k3s"));
         assert_eq!(parse_override("[\"a\"]", &origin).texts(), ["a"]);
+        assert!(matches!(parse_override(" 10.0.0.1 ", &origin), Value::Text(t) if t == "10.0.0.1"));
+        assert!(matches!(parse_override("1\nw = 2", &origin), Value::Text(t) if t == "1\nw = 2"));
         assert!(matches!(parse_override("", &origin), Value::Text(t) if t.is_empty()));
     }
 }

@@ -178,6 +178,7 @@ fn role_folders(folder: &Path) -> Result<Vec<String>> {
             names.extend(item.file_name().into_string().ok());
         }
     }
+    names.retain(|name| !name.starts_with('.'));
     names.sort();
     Ok(names)
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use minijinja::Value;
 
 use super::catalog::Catalog;
-use super::context::{ClusterContext, node_context};
+use super::context::{ClusterContext, NodeContext};
 use super::role::{CheckRule, Level, Role};
 use super::template::{Renderer, SecretMode};
 use crate::config::{Cluster, Node, Origin};
@@ -21,8 +21,12 @@ pub struct Findings {
     pub notes: BTreeSet<String>,
 }
 
-/// Checks all nodes without any secret.
-pub fn check_roles(cluster: &Cluster, catalog: &Catalog, findings: &mut Findings) -> Result<()> {
+/// Checks all nodes without any secret. Where their roles are known, returns what these see.
+pub fn check_roles(
+    cluster: &Cluster,
+    catalog: &Catalog,
+    findings: &mut Findings,
+) -> Result<Option<ClusterContext>> {
     let mut fine = true;
     for node in &cluster.nodes {
         let checked = check_role_names(node, catalog, &mut findings.problems);
@@ -30,20 +34,21 @@ pub fn check_roles(cluster: &Cluster, catalog: &Catalog, findings: &mut Findings
         fine &= kept == Some(true);
     }
     if !fine {
-        return Ok(());
+        return Ok(None);
     }
     let shared = ClusterContext::new(cluster, catalog)?;
     for node in &cluster.nodes {
         let roles = catalog.roles_of(node)?;
         check_tables(node, catalog, &roles, &mut findings.problems);
+        let context = NodeContext::new(&shared, node, &[]);
         for role in &roles {
-            let context = node_context(cluster, &shared, node, &roles, role, &[]);
+            let context = context.of_role(role);
             let renderer = Renderer::new(role, node, context, SecretMode::Redact);
             let checked = check_role(node, role, &renderer, findings);
             findings.problems.keep(checked)?;
         }
     }
-    Ok(())
+    Ok(Some(shared))
 }
 
 /// Whether the roles of `node` can be on one node.
@@ -164,8 +169,9 @@ fn check_rule(
             list.try_iter().map(Iterator::collect).unwrap_or_default()
         }
     };
-    for (index, item) in items.iter().enumerate() {
-        if renderer.eval(&rule.that, item)?.is_true() {
+    let held = renderer.eval_each(&rule.that, &items)?;
+    for (index, (item, held)) in items.iter().zip(held).enumerate() {
+        if held.is_true() {
             continue;
         }
         let what = renderer.message(&rule.message, item)?;

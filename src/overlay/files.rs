@@ -79,6 +79,9 @@ fn walk(folder: &Path, prefix: &str, entries: &mut BTreeMap<String, Entry>) -> R
                 folder.display()
             ))
         })?;
+        if is_litter(&name) {
+            continue;
+        }
         let relative = match prefix {
             "" => name,
             prefix => format!("{prefix}/{name}"),
@@ -110,6 +113,11 @@ fn walk(folder: &Path, prefix: &str, entries: &mut BTreeMap<String, Entry>) -> R
         }
     }
     Ok(())
+}
+
+/// What macOS leaves behind in folders, on volumes of other systems and in archives beside every file.
+fn is_litter(name: &str) -> bool {
+    name == ".DS_Store" || name.starts_with("._")
 }
 
 /// Whether a role needs the content of the file at `path` in its folder, and not only the nodes that
@@ -216,6 +224,26 @@ mod tests {
         for bad in ["etc/x", "/etc/../x", "/", "/a/./b"] {
             assert!(clean_path(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_macos_leaves_behind_is_no_part_of_a_role() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("root")).unwrap();
+        for name in [
+            ".DS_Store",
+            "._role.toml",
+            "role.toml",
+            "root/._x",
+            "root/.x",
+        ] {
+            std::fs::write(dir.path().join(name), "").unwrap();
+        }
+        let found = read_folder(dir.path()).unwrap();
+        assert_eq!(
+            found.into_keys().collect::<Vec<_>>(),
+            ["role.toml", "root/.x"]
+        );
     }
 
     #[test]

@@ -13,7 +13,7 @@ mod template;
 
 pub use catalog::Catalog;
 pub use check::{Findings, check_roles, check_rules};
-pub use context::{ClusterContext, USER_ID, node_context};
+pub use context::{ClusterContext, NodeContext, USER_ID};
 pub use files::{FileKind, OverlayFile, Part, clean_path};
 pub use role::{Payload, Role, parse_mode, parse_owner};
 pub use template::{Renderer, SecretMode, check_secrets};

@@ -181,13 +181,23 @@ impl Renderer {
 
     /// The value of an expression that may name an `item` beside what templates see.
     pub fn eval(&self, expression: &str, item: &Value) -> Result<Value> {
-        self.env
+        let values = self.eval_each(expression, std::slice::from_ref(item))?;
+        Ok(values.into_iter().next().unwrap_or_default())
+    }
+
+    /// The values of an expression for each of `items`; it is compiled once.
+    pub fn eval_each(&self, expression: &str, items: &[Value]) -> Result<Vec<Value>> {
+        let values = self
+            .env
             .compile_expression(expression)
-            .and_then(|compiled| compiled.eval(self.with_item(item)))
-            .map_err(|error| {
-                let name = format!("{}: condition `{expression}`", self.place);
-                self.explain(&name, &error)
-            })
+            .and_then(|compiled| {
+                let values = items.iter().map(|item| compiled.eval(self.with_item(item)));
+                values.collect()
+            });
+        values.map_err(|error| {
+            let name = format!("{}: condition `{expression}`", self.place);
+            self.explain(&name, &error)
+        })
     }
 
     /// A message, rendered with an `item`. It cannot hold a secret.

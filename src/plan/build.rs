@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use super::identity::identity_edits;
 use super::{Action, Attr, Content, Edit, IdentityPath, PayloadLocation, PayloadRef, Plan, When};
-use crate::config::{Cluster, FirstBoot, Node};
+use crate::config::{FirstBoot, Node};
 use crate::error::{Error, Result, ResultExt};
 use crate::overlay::{
-    Catalog, ClusterContext, FileKind, Findings, OverlayFile, Part, Payload, Renderer, Role,
-    SecretMode, check_rules, check_secrets, clean_path, node_context, parse_mode, parse_owner,
+    Catalog, ClusterContext, FileKind, Findings, NodeContext, OverlayFile, Part, Payload, Renderer,
+    Role, SecretMode, check_rules, check_secrets, clean_path, parse_mode, parse_owner,
 };
 use crate::secrets;
 
@@ -21,19 +21,19 @@ pub struct PlanOptions {
     pub redact: bool,
 }
 
-/// Plans one node of `cluster`.
+/// Plans one node of the cluster that `shared` describes.
 pub fn plan_node(
-    cluster: &Cluster,
     catalog: &Catalog,
+    shared: &ClusterContext,
     node: &Node,
     options: &PlanOptions,
 ) -> Result<Plan> {
-    let shared = ClusterContext::new(cluster, catalog)?;
     let roles = catalog.roles_of(node)?;
     let ssh_keys = read_ssh_keys(node, options)?;
+    let context = NodeContext::new(shared, node, &ssh_keys);
     let (mut edits, mut next) = (Vec::new(), Vec::new());
     for role in &roles {
-        let context = node_context(cluster, &shared, node, &roles, role, &ssh_keys);
+        let context = context.of_role(role);
         let mode = match options.redact {
             true => SecretMode::Redact,
             false => SecretMode::Resolve(options.project.clone()),

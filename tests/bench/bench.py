@@ -42,7 +42,7 @@ REPO = HERE.parent.parent
 TARGET = REPO / "target" / "bench"
 PICTURE = "performance.svg"
 # In the order in which they are run: scaling takes over what image_xz has measured of the peers.
-CASES = ("image_xz", "image_raw", "four_nodes", "flash", "inserts", "scaling")
+CASES = ("image_xz", "image_raw", "four_nodes", "flash", "inserts", "scaling", "checking")
 
 
 def fail(what: str, hint: str) -> None:

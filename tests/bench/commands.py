@@ -64,6 +64,9 @@ class Imgbuild:
     def plan(self, node: Node) -> list[str]:
         return [self.binary, "plan", "-C", self.project, *node.words(), "--json"]
 
+    def check(self, project: pathlib.Path) -> list[str]:
+        return [self.binary, "check", "-C", str(project)]
+
     def init(self) -> list[str]:
         return [self.binary, "init", self.project]
 

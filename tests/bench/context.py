@@ -44,10 +44,13 @@ class Settings:
     nodes: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
     payload_scale: tuple[int, ...] = (0, 70, 250, 500, 1000)
     base_scale: tuple[str, ...] = ("make-base", "2.7GB", "4GB", "8GB")
+    checked_nodes: tuple[int, ...] = (100, 1000)
+    list_entries: int = 20_000
 
 
 QUICK = Settings(bases=("make-base",), payloads=(70,), nodes=(1, 4), payload_scale=(0, 70, 250), base_scale=("make-base",))
-TRY = Settings(bases=("fixture",), payloads=(7,), files=50, runs=1, preset=0, nodes=(1, 2), payload_scale=(0, 7), base_scale=("fixture",))
+TRY = Settings(bases=("fixture",), payloads=(7,), files=50, runs=1, preset=0, nodes=(1, 2), payload_scale=(0, 7), base_scale=("fixture",),
+               checked_nodes=(3,), list_entries=50)
 
 BASES = {
     "fixture": bases.fixture,
@@ -162,12 +165,14 @@ class Bench:
 
     # ------------------------------------------------------------------ measuring
 
-    def compare(self, id: str, title: str, base: Base, note: str, contestants: list[Contestant], runs: int | None = None) -> Group:
+    def compare(self, id: str, title: str, base: Base | str, note: str, contestants: list[Contestant], runs: int | None = None) -> Group:
+        """`base`: what is built from, or the name of what is worked on where nothing is built."""
+        name = base if isinstance(base, str) else base.name
         if contestants:
-            say(f"bench: {self.case}: {title}, {base.name}")
+            say(f"bench: {self.case}: {title}, {name}")
         load = os.getloadavg()[0]
         rows = measuring.side_by_side(contestants, runs or self.settings.runs, self.log)
-        group = Group(f"{id}/{base.name}", self.case, title, base.name, note, rows, load, self.digest, self.command)
+        group = Group(f"{id}/{name}", self.case, title, name, note, rows, load, self.digest, self.command)
         self.groups.append(group)
         return group
 

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import pathlib
 import random
 import subprocess
 import sys
 import tempfile
+import tomllib
 import unittest
 import unittest.mock
 import xml.etree.ElementTree
@@ -20,6 +22,7 @@ import packing
 import plot
 import report
 from bench import arguments, settings
+from cases import checking
 from cases.flash import mapped_bytes
 from cases.inserts import Insert, requests
 from context import Group
@@ -124,6 +127,20 @@ class Marks(unittest.TestCase):
     def test_a_reason_stands_where_nothing_was_measured(self) -> None:
         found = self.judged(group("flash", Row("ours", "ours", True, "", [], skipped="no flash here"), row("bmaptool", 1)))
         self.assertEqual(found["flash to a loop device"], ("no flash here", UNKNOWN))
+
+
+class Checking(unittest.TestCase):
+    def test_every_node_has_an_address_of_its_own(self) -> None:
+        with tempfile.TemporaryDirectory() as name:
+            project = pathlib.Path(name) / "project"
+            checking.write_nodes(project, 1000, checking.long_list(3))
+            profiles = sorted((project / "profiles").iterdir())
+            texts = [tomllib.loads(p.read_text()) for p in profiles if p.name != "cluster.toml"]
+        self.assertEqual(len({t["address"] for t in texts}), 1000)
+        self.assertEqual(len({t["hostname"] for t in texts}), 1000)
+        lan = ipaddress.ip_network("10.64.0.0/16")
+        self.assertTrue(all(ipaddress.ip_address(t["address"]) in lan for t in texts))
+        self.assertEqual([len(t["k3s-server"]["tls_san"]) for t in texts if "k3s-server" in t], [3])
 
 
 class Reports(unittest.TestCase):

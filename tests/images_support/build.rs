@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use imgbuild::config::ProfileSource;
 use imgbuild::plan::{Content, PayloadLocation, PayloadRef, Plan};
 use imgbuild::project::Project;
 use tempfile::TempDir;
@@ -244,10 +245,13 @@ impl World {
                 }
             }
         }
-        let empty = self.path("no-project");
-        std::fs::create_dir_all(&empty).unwrap();
+        let project = self.path("default-project");
+        std::fs::create_dir_all(project.join("profiles")).unwrap();
+        for (name, text) in ProfileSource::built_in_files() {
+            std::fs::write(project.join("profiles").join(name), text).unwrap();
+        }
         let selected: Vec<String> = request.profiles.iter().map(|p| (*p).to_owned()).collect();
-        let project = Project::open(&empty, &sets, &selected).unwrap();
+        let project = Project::open(Some(&project), &sets, &selected).unwrap();
         let nodes = project.select(&selected, selected.is_empty()).unwrap();
         nodes
             .iter()

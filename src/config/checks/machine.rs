@@ -1,6 +1,6 @@
 //! One node: its fan and the size of its image.
 
-use crate::config::node::{DiskTable, Node};
+use crate::config::node::{DiskTable, FirstBoot, Node};
 use crate::problem::{Problem, Problems};
 
 /// Steps of the fan that the firmware of a PoE HAT knows.
@@ -12,9 +12,22 @@ const LEAST_IMAGE: u64 = 64 << 20;
 /// What an MBR can address: 2^32 sectors of 512 bytes.
 const MOST_WITH_MBR: u64 = 2 << 40;
 
+/// The Raspberry Pi OS before the current one, without cloud-init.
+const OLDSTABLE: &str = "raspios-oldstable-lite-arm64";
+
 pub fn check(node: &Node, problems: &mut Problems) {
     check_fan(node, problems);
     check_size(node, problems);
+    check_first_boot(node, problems);
+}
+
+/// Bookworm has no cloud-init. Of other bases the build tells.
+fn check_first_boot(node: &Node, problems: &mut Problems) {
+    if node.first_boot == FirstBoot::CloudInit && node.base.image == OLDSTABLE {
+        let what = format!("`firstboot` is \"cloud-init\", which `{OLDSTABLE}` does not have");
+        let hint = "leave `firstboot` at \"auto\"";
+        problems.push(Problem::new(node.origin("firstboot"), what).with_hint(hint));
+    }
 }
 
 fn check_fan(node: &Node, problems: &mut Problems) {
@@ -45,6 +58,9 @@ fn check_size(node: &Node, problems: &mut Problems) {
         let what = format!(
             "`{key}` is {size} bytes, and no Raspberry Pi OS fits in that; write a size like 8GiB"
         );
+        problems.push(Problem::new(node.origin(key), what));
+    } else if size <= node.disk.spare {
+        let what = format!("`{key}` is not more than `disk.spare`, so nothing fits");
         problems.push(Problem::new(node.origin(key), what));
     } else if size > MOST_WITH_MBR && node.disk.table == DiskTable::Keep {
         let what = format!("`{key}` is more than 2 TiB, which an MBR cannot address");

@@ -12,6 +12,10 @@ const OWN_WORDS: &[(&str, &str)] = &[
         "root=",
         "names the root partition, which the base does already",
     ),
+    (
+        "rootfstype=",
+        "names the root file system, which the base does already",
+    ),
     ("init=", "replaces systemd, so the node never starts"),
     (
         "rdinit=",
@@ -26,11 +30,34 @@ const OWN_WORDS: &[(&str, &str)] = &[
     ("usb-storage.quirks=", "is set from `boot.usb_quirks`"),
 ];
 
+/// Words with which systemd starts no services.
+const RESCUE_WORDS: &[&str] = &[
+    "single",
+    "rescue",
+    "emergency",
+    "s",
+    "S",
+    "1",
+    "-b",
+    "systemd.unit=rescue.target",
+    "systemd.unit=emergency.target",
+];
+
+/// What the firmware reads of a line of config.txt.
+const CONFIG_LINE: usize = 98;
+
+/// Lines of config.txt without `=`.
+const COMMANDS: &[&str] = &["include ", "initramfs "];
+
 /// Settings of config.txt with which a 64-bit system does not start, and why.
 const BROKEN_SETTINGS: &[(&str, &str)] = &[
     (
         "arm_64bit=0",
         "starts a 32-bit kernel, and the system is 64-bit",
+    ),
+    (
+        "os_prefix=",
+        "makes the firmware look for kernel and cmdline.txt in another folder",
     ),
     (
         "cmdline=",
@@ -130,6 +157,11 @@ pub fn kernel_word(text: &str) -> Result<(), Reason> {
         if let Some((start, why)) = OWN_WORDS.iter().find(|(start, _)| word.starts_with(start)) {
             return Err(format!("`{word}`: `{start}` {why}"));
         }
+        if RESCUE_WORDS.contains(&word) {
+            return Err(format!(
+                "`{word}` starts a rescue shell in place of the node"
+            ));
+        }
     }
     Ok(())
 }
@@ -138,6 +170,15 @@ pub fn config_line(text: &str) -> Result<(), Reason> {
     let line = text.split('#').next().unwrap_or_default().trim();
     if line.starts_with('[') {
         return filter(line);
+    }
+    if line.len() > CONFIG_LINE {
+        return Err(format!(
+            "`{line}` is longer than the {CONFIG_LINE} characters that the firmware reads"
+        ));
+    }
+    let is_command = COMMANDS.iter().any(|command| line.starts_with(command));
+    if !line.is_empty() && !line.contains('=') && !is_command {
+        return Err(format!("`{line}` is not a setting like `gpu_mem=16`"));
     }
     let setting: String = line.split_whitespace().collect();
     let broken = BROKEN_SETTINGS.iter().find(|(start, _)| {

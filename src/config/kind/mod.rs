@@ -553,6 +553,8 @@ mod tests {
                 "quiet root=/dev/sda2",
                 "ds=nocloud",
                 "cloud-init=disabled",
+                "quiet single",
+                "systemd.unit=rescue.target",
                 "rdinit=/x",
             ],
         );
@@ -575,6 +577,8 @@ mod tests {
                 "[pi44]",
                 "kernel=kernel7l.img",
                 "cmdline=other.txt",
+                "arm_freq 1800",
+                "os_prefix=x/",
                 "[pi4",
                 "a\nb",
             ],
