@@ -78,16 +78,16 @@ fn profile_reference_is_current() {
     let catalog = Catalog::load(Path::new("/nonexistent")).unwrap();
     let schema = catalog.schema().unwrap();
     let mut out = String::from(
-        "# Profile reference\n\nMade from the program by `tests/docs.rs`. A table that bears the name of a role holds that role's options.\n\n",
+        "# Profile reference\n\nMade from the program by `tests/docs.rs`. A table named after a role has the options of that role.\n\n",
     );
     for table in schema.tables() {
         section(&mut out, table);
     }
-    out.push_str("## [secrets]\n\nEach value says where the secret is: `env:NAME`, `file:PATH` or `cmd:COMMAND`. An empty value unsets it.\n\n| name | what |\n|---|---|\n");
+    out.push_str("## [secrets]\n\nEach value says where the secret is: `env:NAME`, `file:PATH` or `cmd:COMMAND`. An empty value\nunsets it. Relative paths start at the project folder; `~/` is your home.\n\n| name | what |\n|---|---|\n");
     for (name, help) in schema.secrets() {
         writeln!(out, "| `{name}` | {} |", help.replace('|', "\\|")).unwrap();
     }
-    out.push_str("\n## Roles\n\n| role | what | brings along | not with |\n|---|---|---|---|\n");
+    out.push_str("\n## Roles\n\n| role | what | needs | not with |\n|---|---|---|---|\n");
     for role in catalog.roles() {
         let m = &role.manifest;
         writeln!(
