@@ -138,9 +138,8 @@ fn check_row(row: &toml::Table) -> Vec<String> {
     let bench = Workbench::empty();
     let output = bench.imgbuild(&["init", "."]).output().unwrap();
     assert!(output.status.success());
-    let key = concat!(
-        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIK0wmN/Cr3JXqmLW7u+g9pTh+wyqDHpSQEIQczXkVx9q test\n"
-    );
+    let key =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIK0wmN/Cr3JXqmLW7u+g9pTh+wyqDHpSQEIQczXkVx9q test\n";
     bench.write("key.pub", key);
     let lines = row["set"].as_str().unwrap().lines();
     let mut overlay: toml::Table = lines.collect::<Vec<_>>().join("\n").parse().unwrap();

@@ -250,7 +250,7 @@ impl<'a> Lines<'a> {
                 format!("not valid TOML: {message}"),
             );
             let unquoted = UNQUOTED.iter().any(|m| message.starts_with(m));
-            let hint = unquoted.then(|| "text stands between straight quotes: `key = \"value\"`");
+            let hint = unquoted.then_some("text stands between straight quotes: `key = \"value\"`");
             problems.push(problem.with_maybe_hint(hint.map(str::to_owned)));
             if UNCLOSED.iter().any(|m| message.starts_with(m)) {
                 break;

@@ -199,7 +199,7 @@ fn place(node: &Node, role: &Role, rule: &CheckRule, index: usize) -> Origin {
     match rule.key.as_deref() {
         None => node.origin("roles"),
         Some(key) => {
-            let key = match key.contains('.') || role.manifest.options.get(key).is_none() {
+            let key = match key.contains('.') || !role.manifest.options.contains_key(key) {
                 true => key.to_owned(),
                 false => format!("{}.{key}", role.name),
             };

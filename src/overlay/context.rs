@@ -58,6 +58,7 @@ impl ClusterContext {
             "service_cidr": settings.service_cidr.to_string(),
         });
         let shared = context! {
+            hosts => hosts(cluster),
             k3s_server => of(cluster.k3s_server()).unwrap_or(Value::from(())),
             share_node => of(share).unwrap_or(Value::from(())),
             nodes => nodes.values().cloned().collect::<Vec<Value>>(),
@@ -93,6 +94,13 @@ impl NodeContext {
         context.insert("options", options.unwrap_or(Value::UNDEFINED));
         Value::from(context)
     }
+}
+
+/// Every node's line of /etc/hosts. All nodes have all lines: made once, they cost next to nothing.
+fn hosts(cluster: &Cluster) -> String {
+    let line = |n: &Node| format!("{}\t{} {}", n.address, n.fqdn(), n.hostname);
+    let lines: Vec<String> = cluster.nodes.iter().map(line).collect();
+    lines.join("\n")
 }
 
 /// A node's settings that are no role's.
