@@ -16,6 +16,7 @@ roles    = []
 [network]
 cidr    = "10.0.0.0/24"
 gateway = "10.0.0.1"
+dns     = ["10.0.0.1"]
 [user]
 ssh_keys = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAo test"]
 "#;
