@@ -12,28 +12,28 @@
 //! | [`cli`] | arguments, one file a subcommand, messages, exit codes | everything |
 //! | [`build`] | the way from plans to files: payloads, bases, nodes in parallel | everything but `cli` |
 //! | [`project`] | a folder of profiles and roles, loaded and checked | config, overlay, plan |
-//! | [`config`] | profiles: values with their lines, schema, `extends`, checks between nodes | nothing of ours |
+//! | [`config`] | profiles: values with their lines, schema, `extends`, checks between nodes | secrets |
 //! | [`overlay`] | roles: `role.toml`, files, templates; the built-in ones | config, secrets |
 //! | [`plan`] | `Plan` and `Edit`, identity, printing | config, overlay, secrets |
-//! | [`secrets`] | where secrets come from | config |
+//! | [`secrets`] | where secrets come from, each followed once | nothing of ours |
 //! | [`source`] | Imager index, downloads, cache, decompression, archives | disk |
 //! | [`disk`] | bases, the copy-on-write disk, partition tables, the xz container | nothing of ours |
 //! | [`fat`] | editing FAT32 | disk |
 //! | [`ext4`] | editing and growing ext4 | disk |
 //! | [`patch`] | carries a plan out on a disk; which parts of a disk are in use | config, overlay, plan, source, disk, fat, ext4 |
+//! | [`inspect`] | what only a base can tell: whether it has what nodes ask for | config, overlay, plan, patch, disk, fat, ext4 |
 //! | [`lzma`] | LZMA2 streams, changed without compressing them again | nothing of ours |
 //! | [`emit`] | raw, xz, zstd and gzip images, block maps, checksums | disk, lzma |
 //! | [`flash`] | reasons not to write to a device, and writing to one | disk |
-//! | [`error`], [`problem`], [`job`], [`clock`], `parallel` | what everything uses: errors with hints, problems of the input, progress, cancellation, the date, threads | |
+//! | [`error`], [`problem`], [`job`], [`clock`], `parallel`, `size`, `ssh_key` | what everything uses: errors with hints, problems of the input, progress, cancellation, the date, threads, sizes for people, lines of authorized_keys | |
 
 #![forbid(unsafe_code)]
 // A mistake in the input ends in an error, never in a panic.
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-// Only the command line prints; everything else reports through `job::Progress`.
+// Only the command line prints, and only through `cli::output`; the rest reports through `job::Progress`.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod build;
-#[allow(clippy::print_stdout, clippy::print_stderr)]
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -43,6 +43,7 @@ pub mod error;
 pub mod ext4;
 pub mod fat;
 pub mod flash;
+pub mod inspect;
 pub mod job;
 pub mod lzma;
 pub mod overlay;
@@ -52,4 +53,6 @@ pub mod plan;
 pub mod problem;
 pub mod project;
 pub mod secrets;
+mod size;
 pub mod source;
+mod ssh_key;

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::args::{BaseArgs, BuildArgs, Checksums, Compress, GlobalArgs};
 use super::next_steps::next_steps;
 use super::open_project;
+use super::output;
 use crate::build::{BaseUse, BuildOptions, Digests, NodeImages, build};
 use crate::clock::source_date_epoch;
 use crate::disk::PAGE_SIZE;
@@ -31,10 +32,10 @@ pub fn run(args: &BuildArgs, global: &GlobalArgs, job: &Job) -> Result<()> {
         job.progress.note(&describe_base(base));
     }
     for node in &built.nodes {
-        report(node, args, global, job);
+        report(node, args, global, job)?;
     }
     if let Some(sums) = &built.checksums {
-        println!("{}", sums.display());
+        output::line(sums.display())?;
     }
     for line in next_steps(&project, &nodes, &built)? {
         job.progress.note(&line);
@@ -43,7 +44,7 @@ pub fn run(args: &BuildArgs, global: &GlobalArgs, job: &Job) -> Result<()> {
 }
 
 /// Notes on one node, and the paths of its images on stdout.
-fn report(node: &NodeImages, args: &BuildArgs, global: &GlobalArgs, job: &Job) {
+fn report(node: &NodeImages, args: &BuildArgs, global: &GlobalArgs, job: &Job) -> Result<()> {
     let name = &node.hostname;
     if global.verbose {
         let what = describe(name, &node.patched);
@@ -59,8 +60,9 @@ fn report(node: &NodeImages, args: &BuildArgs, global: &GlobalArgs, job: &Job) {
             .note(&format!("{name}: SHA-256 of the raw image: {digest}"));
     }
     for image in &node.images {
-        println!("{}", image.path.display());
+        output::line(image.path.display())?;
     }
+    Ok(())
 }
 
 fn options(args: &BuildArgs) -> Result<BuildOptions> {
@@ -106,23 +108,31 @@ fn describe_base(base: &BaseUse) -> String {
 /// A name that is a file here means that file.
 pub(super) fn base_request(args: &BaseArgs) -> Option<BaseRequest> {
     let image = args.base.as_ref()?;
+    Some(base_named(image, args.base_sha256.clone()))
+}
+
+/// What is a file here is that file, whatever its name.
+pub(super) fn base_named(image: &str, sha256: Option<String>) -> BaseRequest {
     let path = Path::new(image);
-    Some(if path.is_file() {
-        BaseRequest::Path(path.to_owned())
+    if path.is_file() {
+        BaseRequest::Path {
+            path: path.to_owned(),
+            sha256,
+        }
     } else {
-        BaseRequest::from_setting(image, args.base_sha256.clone())
-    })
+        BaseRequest::from_setting(image, sha256)
+    }
 }
 
 pub(super) fn describe(hostname: &str, patched: &Patched) -> String {
+    let identity = match (&patched.cloud_init_off, patched.cloud_init) {
+        (_, true) => "through cloud-init".to_owned(),
+        (None, false) => "offline".to_owned(),
+        (Some(reason), false) => format!("offline (cloud-init of the base is off: {reason})"),
+    };
     format!(
-        "{hostname}: {} edits, identity {}, {} pages of 4 KiB changed, grown by {} MiB",
+        "{hostname}: {} edits, identity {identity}, {} pages of 4 KiB changed, grown by {} MiB",
         patched.edits,
-        if patched.cloud_init {
-            "through cloud-init"
-        } else {
-            "offline"
-        },
         patched.changed / PAGE_SIZE,
         patched.grown >> 20,
     )

@@ -3,11 +3,14 @@
 mod args;
 mod build;
 mod check;
+mod confirm;
 mod flash;
 mod init;
 mod next_steps;
+mod output;
 mod plan;
 mod report;
+mod values;
 
 use std::process::ExitCode;
 

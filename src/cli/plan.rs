@@ -2,6 +2,7 @@
 
 use super::args::{GlobalArgs, PlanArgs};
 use super::open_project;
+use super::output;
 use crate::error::{Error, Result, ResultExt};
 use crate::job::Job;
 use crate::patch::touched;
@@ -15,19 +16,15 @@ pub fn run(args: &PlanArgs, global: &GlobalArgs, job: &Job) -> Result<()> {
     }
     let project = open_project(global, &args.project, &args.nodes.profile, job)?;
     let nodes = project.select(&args.nodes.profile, args.nodes.all)?;
-    let mut plans = Vec::new();
-    for node in nodes {
-        plans.push(project.plan(node, true)?);
-    }
-    let text = if let Some(path) = &args.show {
-        shown(&plans, path)?
+    let plans = project.plans(&nodes, true)?;
+    if let Some(path) = &args.show {
+        output::text(&shown(&plans, path)?)?;
     } else if args.json {
-        json(&plans)?
+        output::text(&json(&plans)?)?;
     } else {
         let texts: Vec<String> = plans.iter().map(|p| print_text(p, &touched(p))).collect();
-        texts.join("\n\n")
-    };
-    print!("{text}");
+        output::text(&texts.join("\n\n"))?;
+    }
     Ok(())
 }
 

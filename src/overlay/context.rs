@@ -33,8 +33,14 @@ impl ClusterContext {
     pub fn new(cluster: &Cluster, catalog: &Catalog) -> Result<Self> {
         let mut problems = Problems::new();
         let mut nodes = BTreeMap::new();
+        // Made once: a template that searched all nodes for a role would do so for each node.
+        let mut addresses: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for node in &cluster.nodes {
             if let Some(roles) = problems.keep(catalog.roles_of(node))? {
+                for role in &roles {
+                    let of_role = addresses.entry(role.name.replace('-', "_")).or_default();
+                    of_role.push(node.address.to_string());
+                }
                 let described = from_json(describe(cluster, node, &roles));
                 nodes.insert(node.profile.clone(), described);
             }
@@ -59,6 +65,7 @@ impl ClusterContext {
         });
         let shared = context! {
             hosts => hosts(cluster),
+            addresses => Value::from(addresses),
             k3s_server => of(cluster.k3s_server()).unwrap_or(Value::from(())),
             share_node => of(share).unwrap_or(Value::from(())),
             nodes => nodes.values().cloned().collect::<Vec<Value>>(),

@@ -5,10 +5,12 @@ mod build;
 mod identity;
 mod print;
 mod show;
+mod ssh_keys;
 
 use serde::Serialize;
 
 pub use build::{PlanOptions, plan_node};
+pub use identity::locale_line;
 pub use print::{Touched, print_json, print_text};
 pub use show::{Shown, show, showable};
 
@@ -183,6 +185,15 @@ impl Account {
 }
 
 impl Plan {
+    /// Whether an image made after it holds what only its owner should read.
+    pub fn holds_secrets(&self) -> bool {
+        self.edits.iter().any(|edit| match &edit.action {
+            Action::Write(Content::Bytes { secret, .. }, _) => *secret,
+            Action::Account(account) => account.password_hash.is_some(),
+            _ => false,
+        })
+    }
+
     /// The payloads it needs, each once.
     pub fn payloads(&self) -> Vec<&PayloadRef> {
         let mut found: Vec<&PayloadRef> = self

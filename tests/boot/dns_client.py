@@ -1,4 +1,4 @@
-"""Asks a name server one question, from whatever address, and plays one for a test. UDP, A and PTR only."""
+"""Asks a name server one question, from whatever address, and plays one for a test. UDP only; values of A, AAAA and PTR."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import socket
 import struct
 import threading
 
-TYPES = {"A": 1, "CNAME": 5, "PTR": 12, "AAAA": 28}
+TYPES = {"A": 1, "CNAME": 5, "PTR": 12, "MX": 15, "TXT": 16, "AAAA": 28, "HTTPS": 65}
 RCODES = {0: "NOERROR", 1: "FORMERR", 2: "SERVFAIL", 3: "NXDOMAIN", 5: "REFUSED"}
 
 

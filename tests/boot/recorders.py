@@ -12,10 +12,11 @@ sys.path.insert(0, str(PROGRAMS))
 
 import accepted  # noqa: E402
 import ftl_dnsmasq  # noqa: E402
+import ftl_toml  # noqa: E402
 import k3s_config  # noqa: E402
 from recorder import fingerprint  # noqa: E402
 
-__all__ = ["K3S_CALLS", "K3S_JOINS", "K3S_TRIES", "PIHOLE_CALLS", "accepted", "fingerprint", "ftl_dnsmasq", "k3s_config", "notes"]
+__all__ = ["K3S_CALLS", "K3S_JOINS", "K3S_TRIES", "PIHOLE_CALLS", "PROGRAMS", "accepted", "fingerprint", "ftl_dnsmasq", "ftl_toml", "k3s_config", "notes"]
 
 K3S_CALLS = "/var/lib/k3s-recorder/calls.jsonl"
 K3S_TRIES = "/var/lib/k3s-recorder/tries.jsonl"

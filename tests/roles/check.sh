@@ -1,6 +1,6 @@
 #!/bin/sh
-# What can be said about the scripts of the roles without booting one: shellcheck, and the status report in a
-# scratch folder. Needs shellcheck; no root.
+# What can be said about the scripts of the roles without booting one: shellcheck, the status report and (test_scripts.py)
+# the longer scripts in a scratch folder. Needs shellcheck, python3, curl and openssl; no root.
 set -eu
 cd "$(dirname "$0")/../.."
 
@@ -38,4 +38,6 @@ expect '^all done$'
 # No boot partition is no failure.
 rm -r "${top:?}/boot"
 report samba 'done' again
+
+(cd tests/roles && python3 -B -m unittest -q test_scripts)
 echo "roles: scripts and report are fine"

@@ -18,7 +18,8 @@ def run(lab):
     lab.overlay("patience")
     master = lab.profile_words("master", base="bookworm", roles=["k3s-server", "samba", "patience"], **SECRETS)
     lab.machine("master", lab.flashed_card("master", master, CARD_GIB), NODES["master"].address)
-    gateway = gateway_image(lab, base="bookworm", more_roles=("patience",), options=("--bmap",))
+    gateway = gateway_image(lab, base="bookworm", more_roles=("patience",), options=("--bmap",),
+                            secrets__pihole_password="env:PIHOLE_PASSWORD")
     lab.machine("gateway", lab.bmap_card("gateway", gateway, CARD_GIB), NODES["gateway"].address, masked=NO_SAMBA)
     for name, machine in lab.nodes.items():
         with lab.check(f"{name}: e2fsck and fsck.vfat find nothing wrong on a card that was full of other content"):

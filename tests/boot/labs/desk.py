@@ -2,8 +2,8 @@
 
 GUESTS = 0
 QUICK = True
-SCENARIOS = ["pihole_dns_in_dnsmasq"]
+SCENARIOS = ["pihole_dns_in_dnsmasq", "pods_find_the_house"]
 
 
 def run(lab):
-    lab.play("pihole_dns_in_dnsmasq")
+    lab.play("pihole_dns_in_dnsmasq", "pods_find_the_house")

@@ -2,15 +2,23 @@
 
 FTL is a dnsmasq with Pi-hole's parts built in: it writes /etc/pihole/dnsmasq.conf from pihole.toml and then runs on
 it. The rules here are those of its src/config/dnsmasq_config.c (pi-hole/FTL, v6.4.1 and later), for all keys that
-bear on answers; like FTL, this passes over keys that are unknown or of the wrong type. FTL's own part, the lookup of
-every name in gravity.db, is played by a hosts file with 0.0.0.0 and :: for every blocked name, which is what FTL
-answers in its default mode.
+bear on answers; like FTL, this passes over keys that are unknown or of the wrong type. FTL's own parts are played by
+dnsmasq's options:
 
-Not shown: FTL's other modes of blocking, regular expressions, groups, rate limits, the web interface, DHCP leases.
+- every name is looked up in gravity.db: a hosts file with 0.0.0.0 and :: for every blocked name, which is what FTL
+  answers in its default mode
+- FTL's own names (is_pihole_domain() of src/dnsmasq_interface.c: pi.hole and the host name, both with and without the
+  domain) have the address of the interface at which the question came in, whatever dns.hosts says, or the one of
+  dns.reply.host; the node's addresses are called what dns.piholePTR says. Measured with FTL v6.4.1 (8d1add8d): at
+  127.0.0.1 A is 127.0.0.1 and AAAA ::1, at eth0's address A is that address.
+
+Not shown: FTL's other modes of blocking, regular expressions, groups, rate limits, the web interface, DHCP leases, and
+that AAAA of FTL's own names is eth0's at eth0 (here it is ::1 everywhere).
 """
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 import re
 from collections.abc import Iterator
@@ -26,8 +34,17 @@ ROOT_ANCHORS = (
 DEFAULTS: dict[str, Any] = {
     "dns.port": 53, "dns.bogusPriv": True, "dns.queryLogging": True, "dns.localise": True,
     "dns.listeningMode": "LOCAL", "dns.cache.size": 10000, "dns.cache.optimizer": 3600,
-    "dns.domain.name": "lan", "dns.domain.local": True, "ntp.ipv4.active": True,
+    "dns.domain.name": "lan", "dns.domain.local": True, "dns.piholePTR": "PI.HOLE", "ntp.ipv4.active": True,
+    "webserver.port": "80o,443os,[::]:80o,[::]:443os",
 }
+
+
+@dataclasses.dataclass(frozen=True)
+class Host:
+    """The computer that FTL runs on: its name, and the IPv4 addresses of its interfaces."""
+
+    name: str
+    interfaces: dict[str, tuple[str, ...]]
 
 
 class Settings:
@@ -44,11 +61,30 @@ class Settings:
         return [item for item in self(key) or [] if item]
 
 
-def dnsmasq_conf(toml: dict[str, Any], folder: str = "/etc/pihole", log: str = "/var/log/pihole/pihole.log") -> list[str]:
-    """The lines of dnsmasq.conf."""
+def dnsmasq_conf(toml: dict[str, Any], host: Host, folder: str = "/etc/pihole", log: str = "/var/log/pihole/pihole.log") -> list[str]:
+    """The lines of dnsmasq.conf, and those that play FTL's own parts."""
     get = Settings(toml)
-    return [*general(get, folder, log), *listening(get), *local_domains(get), *dhcp(get, folder), *special_names(get),
-            *get.items("misc.dnsmasq_lines")]
+    return [*general(get, folder, log), *listening(get), *local_domains(get), *own_names(get, host), *dhcp(get, folder),
+            *special_names(get), *get.items("misc.dnsmasq_lines")]
+
+
+def own_names(get: Settings, host: Host) -> Iterator[str]:
+    """The names that FTL answers by itself."""
+    domain = get("dns.domain.name")
+    full = f"{host.name}.{domain}" if domain else host.name
+    # NONE leaves it to dns.hosts, where imgbuild has the full name.
+    back = {"PI.HOLE": "pi.hole", "HOSTNAME": host.name, "HOSTNAMEFQDN": full, "NONE": full}[get("dns.piholePTR")]
+    names = dict.fromkeys([back, "pi.hole", host.name, full, f"pi.hole.{domain}" if domain else "pi.hole"])
+    forced4, forced6 = get("dns.reply.host.force4"), get("dns.reply.host.force6")
+    ipv6 = (get("dns.reply.host.IPv6") or "::") if forced6 else "::1"
+    for name in names:
+        if forced4:
+            yield f"host-record={name},{get('dns.reply.host.IPv4') or '0.0.0.0'},{ipv6}"
+            continue
+        yield from (f"interface-name={name},{interface}/4" for interface in host.interfaces)
+        yield f"host-record={name},{ipv6}" if forced6 else f"interface-name={name},lo/6"
+    for address in (a for addresses in host.interfaces.values() for a in addresses if not a.startswith("127.")):
+        yield f"ptr-record={ipaddress.ip_address(address).reverse_pointer},{back}"
 
 
 def general(get: Settings, folder: str, log: str) -> Iterator[str]:
@@ -110,8 +146,8 @@ def local_domains(get: Settings) -> Iterator[str]:
         yield f"domain={name}"
         if get("dns.domain.local") and name.lower() not in forwarded:
             yield f"local=/{name}/"
+    # FTL's file has host-record=pi.hole,0.0.0.0,:: too, which its own answer is never reached by: see own_names.
     yield "local=/pi.hole/"
-    yield "host-record=pi.hole,0.0.0.0,::"
 
 
 def dhcp(get: Settings, folder: str) -> Iterator[str]:
@@ -136,7 +172,7 @@ def dhcp(get: Settings, folder: str) -> Iterator[str]:
 
 
 def dhcp_complaints(toml: dict[str, Any]) -> list[str]:
-    """Why FTL would refuse to start its DHCP server."""
+    """Why FTL would refuse to write dnsmasq.conf."""
     get = Settings(toml)
     if not get("dhcp.active"):
         return []
@@ -147,6 +183,19 @@ def dhcp_complaints(toml: dict[str, Any]) -> list[str]:
     if addresses["start"] <= addresses["router"] <= addresses["end"]:
         complaints.append("dhcp.router is among the addresses to hand out")
     return complaints
+
+
+def web_ports(toml: dict[str, Any]) -> dict[int, str]:
+    """The IPv4 ports of the web interface, with what is spoken there. Each is optional ("o"): one that is taken, by DNS or
+    by an earlier one, is left out without a word, and one that cannot be is the end of all."""
+    get, taken = Settings(toml), {}
+    for word in get("webserver.port").split(","):
+        match = re.fullmatch(r"(\[::\]:)?(\d+)([osr]*)", word)
+        if not match or int(match[2]) > 65535 or int(match[2]) == get("dns.port"):
+            return {}
+        if not match[1]:
+            taken.setdefault(int(match[2]), "https" if "s" in match[3] else "http")
+    return taken
 
 
 def special_names(get: Settings) -> Iterator[str]:

@@ -1,19 +1,19 @@
 """Pi-hole: installed at the first boot, it answers the home network and nobody else
 
 The installer and FTL are stand-ins that note how they are called (programs/pihole-core, programs/pihole-FTL.py). What
-answers is a real dnsmasq with the configuration that FTL would write from imgbuild's pihole.toml.
+answers is a real dnsmasq with the configuration that FTL would write from imgbuild's pihole.toml, and with FTL's own
+answers for its own names.
 """
 
 from __future__ import annotations
 
 import functools
-import tomllib
 
 from dns_client import Answer, ask
 from expected import DOMAIN, INGRESS, NODES, RESOLVERS
 from harness.network import BRIDGE
-from house_names import knows_the_house
-from recorders import PIHOLE_CALLS, accepted, fingerprint, notes
+from house_names import knows_the_house, knows_the_wildcard
+from recorders import PIHOLE_CALLS, fingerprint, notes
 
 LAB = "cluster"
 PIHOLE = "gateway"
@@ -28,16 +28,18 @@ def run(lab):
     lab.wait("gateway: Pi-hole's first boot script is done", lambda: machine.exists("/var/lib/imgbuild/pihole.done"), 900)
     installed_right(lab, machine)
     accepts_the_configuration(lab, machine)
+    keeps_its_secrets(lab, machine)
     answers_the_router(lab)
     answers_another_node(lab)
     stays_in_the_house(lab, machine)
+    another_try_changes_nothing(lab, machine)
 
 
 def installed_right(lab, machine):
     calls = notes(machine, PIHOLE_CALLS)
     with lab.check("the installer is called as Pi-hole's own updater calls it: --repair --unattended, as an update"):
         runs = [call for call in calls if call["argv"] == ["basic-install.sh"]]
-        assert runs, calls
+        assert len(runs) == 1, runs
         for call in runs:
             assert call["main"] == "--repair --unattended" and call["repair"] == call["unattended"] == "true", call
             assert call["fresh_install"] == "false", call
@@ -62,15 +64,45 @@ def installed_right(lab, machine):
 
 def accepts_the_configuration(lab, machine):
     with lab.check("FTL knows every key of pihole.toml, and every value is of its type"):
-        complaints = accepted.pihole_complaints(tomllib.loads(machine.read("/etc/pihole/pihole.toml")))
-        assert not complaints, complaints
+        starts = [call for call in notes(machine, PIHOLE_CALLS) if "complaints" in call]
+        assert starts and not any(call["complaints"] for call in starts), starts
+        assert starts[-1]["web"] == {"80": "http", "443": "https"}, starts[-1]
     with lab.check("the default block list is what it blocks with"):
         lists = [call["lists"] for call in notes(machine, PIHOLE_CALLS) if "lists" in call]
         assert lists and set(lists[-1].values()) == {"fetched"}, lists
 
 
+def keeps_its_secrets(lab, machine):
+    with lab.check("only root and FTL can read pihole.toml, which FTL has written anew"):
+        assert machine.read("/etc/pihole/pihole.toml").startswith("# Pi-hole configuration file, written by FTL")
+        assert machine.sudo("stat -c %a:%U /etc/pihole/pihole.toml").strip() == "640:pihole"
+
+
+def own_name(machine):
+    """What the node's own questions for its own name get, on the loopback and on the LAN's address."""
+    return [machine.run(f"dig +short +time=10 @{server} {NODES[PIHOLE].hostname}.{DOMAIN}").strip() for server in ("127.0.0.1", ADDRESS)]
+
+
+def another_try_changes_nothing(lab, machine):
+    """As after a power cut just before the end: the script runs once more, and the owner has another password by now."""
+    machine.sudo("pihole setpassword another-one")
+    before = notes(machine, PIHOLE_CALLS)
+    machine.sudo("rm /var/lib/imgbuild/pihole.done && systemctl start --no-block imgbuild-pihole.service")
+    lab.wait("another try of the first boot's script ends well", lambda: machine.exists("/var/lib/imgbuild/pihole.done"), 300)
+    with lab.check("it neither runs the installer again nor touches the owner's new password"):
+        since = [call["argv"] for call in notes(machine, PIHOLE_CALLS)[len(before):]]
+        assert since == [["pihole-FTL", "tag"]], since
+        assert fingerprint("another-one") in machine.read("/etc/pihole/pihole.toml")
+
+
 def answers_the_router(lab):
     knows_the_house(lab, functools.partial(ask, ADDRESS))
+    knows_the_wildcard(lab, functools.partial(ask, ADDRESS))
+    with lab.check("the gateway's address has the gateway's name and no other"):
+        assert ask(ADDRESS, ADDRESS, "PTR") == Answer("NOERROR", (f"{NODES[PIHOLE].hostname}.{DOMAIN}",))
+    with lab.check("its own name has the LAN's address, even for itself on the loopback"):
+        answers = own_name(lab.node(PIHOLE))
+        assert answers == [ADDRESS, ADDRESS], answers
     with lab.check("a blocked name is 0.0.0.0"):
         assert ask(ADDRESS, BLOCKED) == Answer("NOERROR", ("0.0.0.0",)), ask(ADDRESS, BLOCKED)
     with lab.check("a name of the outside comes from the upstream resolver"):
