@@ -28,6 +28,10 @@
 //! | [`error`], [`problem`], [`job`], [`clock`], `parallel`, `size`, `ssh_key` | what everything uses: errors with hints, problems of the input, progress, cancellation, the date, threads, sizes for people, lines of authorized_keys | |
 
 #![forbid(unsafe_code)]
+// A mistake in the input ends in an error, never in a panic.
+#![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+// Only the command line prints, and only through `cli::output`; the rest reports through `job::Progress`.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod build;
 pub mod cli;

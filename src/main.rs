@@ -1,6 +1,6 @@
 //! The `imgbuild` program: a thin shell around the library.
 
-#![deny(unsafe_code)]
+#![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod allocator;
 

@@ -1,6 +1,6 @@
 //! A project: the folder with `profiles/` and `overlays/`, or the built-in ones.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -18,6 +18,8 @@ use crate::source::BaseRequest;
 /// All profiles and roles of a project, checked against each other.
 pub struct Project {
     vault: Arc<Vault>,
+    /// Names of nodes as they were asked for, and the profiles they stand for.
+    named: BTreeMap<String, String>,
     pub cluster: Cluster,
     pub catalog: Catalog,
     context: ClusterContext,
@@ -29,19 +31,23 @@ pub struct Project {
 
 impl Project {
     /// Loads and checks a project: that of `folder`, or of the current folder where none is named, or
-    /// the built-in one where that has none. `selected` profiles take the overrides of keys that
-    /// belong to one node; empty means all nodes.
+    /// the built-in one where that has none. `selected` nodes, by profile or host name, take the
+    /// overrides of keys that belong to one node; empty means all nodes.
     pub fn open(folder: Option<&Path>, set: &[String], selected: &[String]) -> Result<Self> {
         let mut problems = Problems::new();
         let source = ProfileSource::find(folder)?;
         let folder = folder.unwrap_or(Path::new("."));
         let catalog = problems.keep(Catalog::load(folder))?;
         let profiles = Profiles::open(source, &mut problems)?;
+        let mut named = BTreeMap::new();
         for name in selected {
-            problems.keep(profiles.require(name))?;
+            if let Some(profile) = problems.keep(profiles.find(name))? {
+                named.insert(name.clone(), profile);
+            }
         }
+        let selected: Vec<String> = named.values().cloned().collect();
         let overrides = Overrides::parse(set, &mut problems);
-        let raw = profiles.load(&overrides, selected, &mut problems);
+        let raw = profiles.load(&overrides, &selected, &mut problems);
         let cluster = match &catalog {
             Some(catalog) => resolve(catalog, raw, &mut problems)?,
             None => None,
@@ -51,6 +57,7 @@ impl Project {
         let (context, notes) = compare(&catalog, &cluster)?;
         Ok(Self {
             vault: Arc::new(Vault::new(folder)),
+            named,
             cluster,
             catalog,
             context,
@@ -63,20 +70,23 @@ impl Project {
         self.vault.project()
     }
 
-    /// The nodes of the named profiles, or all of them, sorted by profile.
-    pub fn select(&self, profiles: &[String], all: bool) -> Result<Vec<&Node>> {
+    /// The nodes named by profile or host name, or all of them, sorted by profile.
+    pub fn select(&self, names: &[String], all: bool) -> Result<Vec<&Node>> {
         if all {
             return Ok(self.cluster.nodes.iter().collect());
         }
-        let mut names = profiles.to_vec();
-        names.sort();
-        names.dedup();
-        names
+        let mut profiles: Vec<&String> = names
             .iter()
+            .map(|name| self.named.get(name).unwrap_or(name))
+            .collect();
+        profiles.sort();
+        profiles.dedup();
+        profiles
+            .into_iter()
             .map(|name| {
                 self.cluster.node(name).ok_or_else(|| {
                     Error::usage(format!(
-                        "the profile `{name}` names no host: it is there to be extended, not to be built"
+                        "the profile `{name}` has no `hostname`, so it can only be extended, not built"
                     ))
                 })
             })

@@ -46,9 +46,10 @@ fn value(value: &Value) -> String {
 
 fn row(field: &Field) -> String {
     let default = field.default.as_ref().map(|v| format!("`{}`", value(v)));
-    let choices = match field.choices.is_empty() {
-        true => String::new(),
-        false => format!(" One of `{}`.", field.choices.join("`, `")),
+    let choices = if field.choices.is_empty() {
+        String::new()
+    } else {
+        format!(" One of `{}`.", field.choices.join("`, `"))
     };
     format!(
         "| `{}` | {} | {} | {}{choices} |\n",
@@ -77,7 +78,7 @@ fn profile_reference_is_current() {
     let catalog = Catalog::load(Path::new("/nonexistent")).unwrap();
     let schema = catalog.schema().unwrap();
     let mut out = String::from(
-        "# Profile reference\n\nMade from the program by `tests/docs.rs`. A table that bears the name of a role holds that role's options.\n\n",
+        "# Profile reference\n\nMade from the program by `tests/docs.rs`. A table named after a role has the options of that role.\n\n",
     );
     for table in schema.tables() {
         section(&mut out, table);
@@ -86,7 +87,7 @@ fn profile_reference_is_current() {
     for (name, help) in schema.secrets() {
         writeln!(out, "| `{name}` | {} |", help.replace('|', "\\|")).unwrap();
     }
-    out.push_str("\n## Roles\n\n| role | what | brings along | not with |\n|---|---|---|---|\n");
+    out.push_str("\n## Roles\n\n| role | what | needs | not with |\n|---|---|---|---|\n");
     for role in catalog.roles() {
         let m = &role.manifest;
         writeln!(
@@ -102,34 +103,119 @@ fn profile_reference_is_current() {
     compare("profiles.md", &out);
 }
 
+/// The program itself and all its commands, each as the words that name it.
+fn commands() -> Vec<Vec<String>> {
+    fn collect(command: &clap::Command, trail: &[String], found: &mut Vec<Vec<String>>) {
+        found.push(trail.to_vec());
+        for sub in command.get_subcommands() {
+            let trail = [trail, &[sub.get_name().to_owned()]].concat();
+            collect(sub, &trail, found);
+        }
+    }
+    let mut found = Vec::new();
+    collect(&imgbuild::cli::command(), &[], &mut found);
+    found
+}
+
 #[test]
 fn command_reference_is_current() {
     let mut out = String::from("# Command line\n\nMade from `--help` by `tests/docs.rs`.\n");
-    for command in [
-        None,
-        Some("plan"),
-        Some("check"),
-        Some("init"),
-        Some("flash"),
-    ] {
+    for command in commands() {
         let output = Command::new(env!("CARGO_BIN_EXE_imgbuild"))
-            .args(command)
+            .args(&command)
             .arg("--help")
             .env("COLUMNS", "100")
             .output()
             .unwrap();
         assert!(output.status.success());
         let help = String::from_utf8(output.stdout).unwrap();
-        let title = command.map_or("imgbuild".to_owned(), |c| format!("imgbuild {c}"));
+        let title = [&["imgbuild".to_owned()], command.as_slice()].concat();
         let help: Vec<&str> = help.lines().map(str::trim_end).collect();
         write!(
             out,
-            "\n## {title}\n\n```\n{}\n```\n",
+            "\n## {}\n\n```\n{}\n```\n",
+            title.join(" "),
             help.join("\n").trim_end()
         )
         .unwrap();
     }
     compare("command-line.md", &out);
+}
+
+#[test]
+fn every_option_and_command_has_help() {
+    fn check(command: &clap::Command) {
+        let name = command.get_name();
+        assert!(command.get_about().is_some(), "{name} has no help");
+        for argument in command.get_arguments() {
+            let id = argument.get_id();
+            assert!(argument.get_help().is_some(), "{name}: {id} has no help");
+        }
+        command.get_subcommands().for_each(check);
+    }
+    check(&imgbuild::cli::command());
+}
+
+/// The files that tell people what to type.
+fn guides() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut paths = vec![root.join("README.md"), root.join("CONTRIBUTING.md")];
+    let docs = std::fs::read_dir(root.join("docs")).unwrap();
+    paths.extend(docs.map(|entry| entry.unwrap().path()));
+    paths.retain(|path| path.extension().is_some_and(|end| end == "md"));
+    paths
+        .iter()
+        .map(|path| {
+            let name = path.strip_prefix(root).unwrap().display().to_string();
+            (name, std::fs::read_to_string(path).unwrap())
+        })
+        .collect()
+}
+
+/// The `imgbuild …` lines of code blocks, as words.
+fn examples(text: &str) -> Vec<Vec<String>> {
+    let lines = text.lines().map(|line| line.trim_start_matches("$ "));
+    lines
+        .filter(|line| line.starts_with("imgbuild "))
+        .map(|line| line.split(" #").next().unwrap())
+        .map(|line| line.split(['|', '>']).next().unwrap())
+        .map(|line| line.split_whitespace().map(str::to_owned).collect())
+        .collect()
+}
+
+#[test]
+fn commands_in_the_documentation_are_understood() {
+    let mut seen = 0;
+    for (name, text) in guides() {
+        let blocks = text.split("```").skip(1).step_by(2);
+        for words in blocks
+            .filter(|block| block.starts_with("sh"))
+            .flat_map(examples)
+        {
+            let args = words.iter().map(std::ffi::OsString::from);
+            let parsed =
+                imgbuild::cli::command().try_get_matches_from(imgbuild::cli::with_command(args));
+            assert!(parsed.is_ok(), "{name}: {words:?}: {}", parsed.unwrap_err());
+            seen += 1;
+        }
+    }
+    assert!(seen > 3, "found only {seen} commands");
+}
+
+#[test]
+fn cargo_is_told_to_keep_to_the_lock_file() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let scripts = ["quickstart", "test", "bench", "boot-test"].map(|name| {
+        let path = root.join("scripts").join(name);
+        (name.to_owned(), std::fs::read_to_string(path).unwrap())
+    });
+    let builds = ["cargo build", "cargo install", "cargo run"];
+    for (name, text) in guides().into_iter().chain(scripts) {
+        for line in text.lines() {
+            let is_build = builds.iter().any(|command| line.contains(command));
+            assert!(!is_build || line.contains("--locked"), "{name}: {line}");
+        }
+    }
 }
 
 #[test]

@@ -566,7 +566,7 @@ fn a_base_gets_a_gpt() {
         let said = world.build(&request);
         let plans = world.plans(&request);
         plan_is_printed(&world, &request, &plans, &said);
-        assert!(world.plan_text(&request, false).contains("\n  gpt "));
+        assert!(world.plan_text(&request, false).contains("\ngpt "));
         assert!(
             world
                 .plan_text(&request, true)

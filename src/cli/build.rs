@@ -1,8 +1,9 @@
-//! `imgbuild --profile NAME`: builds images.
+//! `imgbuild build`: builds images.
 
 use std::path::Path;
 
-use super::args::{BaseArgs, BuildArgs, Checksums, Compress};
+use super::args::{BaseArgs, BuildArgs, Checksums, Compress, GlobalArgs};
+use super::next_steps::next_steps;
 use super::open_project;
 use super::output;
 use crate::build::{BaseUse, BuildOptions, Digests, NodeImages, build};
@@ -14,44 +15,52 @@ use crate::job::Job;
 use crate::patch::Patched;
 use crate::source::{BaseRequest, FetchOptions};
 
-pub fn run(args: &BuildArgs, job: &Job) -> Result<()> {
+pub fn run(args: &BuildArgs, global: &GlobalArgs, job: &Job) -> Result<()> {
     if args.nodes.profile.is_empty() && !args.nodes.all {
-        return Err(Error::usage(
-            "which node? Name one with --profile NAME, or build --all",
-        ));
+        return Err(Error::usage("which node?")
+            .with_hint("name one with --profile NAME, or build all nodes with --all"));
     }
-    let project = open_project(&args.project, &args.nodes.profile, job)?;
+    let project = open_project(global, &args.project, &args.nodes.profile, job)?;
     let nodes = project.select(&args.nodes.profile, args.nodes.all)?;
     let options = options(args)?;
-    if args.verbose && options.formats.contains(&Format::ImgXz) {
+    if global.verbose && options.formats.contains(&Format::ImgXz) {
         job.progress
             .note(&format!("xz encoder: {}", options.packing.xz.encoder()));
     }
     let built = build(&project, &nodes, &options, job)?;
-    for base in built.bases.iter().filter(|_| args.verbose) {
+    for base in built.bases.iter().filter(|_| global.verbose) {
         job.progress.note(&describe_base(base));
     }
     for node in &built.nodes {
-        if args.verbose {
-            let what = describe(&node.hostname, &node.patched);
-            job.progress
-                .note(&format!("{what}; the changes are in {}", node.blocks));
-        }
-        if node.patched.grown > 0 {
-            job.progress.note(&card_needed(node));
-        }
-        if let (Checksums::All, Some(image)) = (args.checksums, node.images.first()) {
-            let digest = image.raw_sha256.as_deref().unwrap_or_default();
-            let name = &node.hostname;
-            job.progress
-                .note(&format!("{name}: sha256 of the raw image: {digest}"));
-        }
-        for image in &node.images {
-            output::line(image.path.display())?;
-        }
+        report(node, args, global, job)?;
     }
-    if let Some(sums) = built.checksums {
+    if let Some(sums) = &built.checksums {
         output::line(sums.display())?;
+    }
+    for line in next_steps(&project, &nodes, &built)? {
+        job.progress.note(&line);
+    }
+    Ok(())
+}
+
+/// Notes on one node, and the paths of its images on stdout.
+fn report(node: &NodeImages, args: &BuildArgs, global: &GlobalArgs, job: &Job) -> Result<()> {
+    let name = &node.hostname;
+    if global.verbose {
+        let what = describe(name, &node.patched);
+        job.progress
+            .note(&format!("{what}; changed blocks: {}", node.blocks));
+    }
+    if node.patched.grown > 0 {
+        job.progress.note(&card_needed(node));
+    }
+    if let (Checksums::All, Some(image)) = (args.checksums, node.images.first()) {
+        let digest = image.raw_sha256.as_deref().unwrap_or_default();
+        job.progress
+            .note(&format!("{name}: SHA-256 of the raw image: {digest}"));
+    }
+    for image in &node.images {
+        output::line(image.path.display())?;
     }
     Ok(())
 }
@@ -96,6 +105,7 @@ fn describe_base(base: &BaseUse) -> String {
     }
 }
 
+/// A name that is a file here means that file.
 pub(super) fn base_request(args: &BaseArgs) -> Option<BaseRequest> {
     let image = args.base.as_ref()?;
     Some(base_named(image, args.base_sha256.clone()))
@@ -132,7 +142,7 @@ pub(super) fn describe(hostname: &str, patched: &Patched) -> String {
 fn card_needed(node: &NodeImages) -> String {
     let tenths = node.patched.size.div_ceil(100_000_000);
     format!(
-        "{}: larger than its base: the card must have at least {}.{} GB",
+        "{}: the image is larger than its base: the card must have at least {}.{} GB",
         node.hostname,
         tenths / 10,
         tenths % 10

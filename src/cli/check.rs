@@ -1,6 +1,6 @@
 //! `imgbuild check`: checks profiles without building anything.
 
-use super::args::CheckArgs;
+use super::args::{CheckArgs, GlobalArgs};
 use super::build::base_named;
 use super::open_project;
 use crate::build::check_with_bases;
@@ -9,8 +9,8 @@ use crate::job::Job;
 use crate::problem::Problems;
 use crate::source::FetchOptions;
 
-pub fn run(args: &CheckArgs, job: &Job) -> Result<()> {
-    let project = open_project(&args.project, &[], job)?;
+pub fn run(args: &CheckArgs, global: &GlobalArgs, job: &Job) -> Result<()> {
+    let project = open_project(global, &args.project, &[], job)?;
     let mut problems = Problems::new();
     problems.keep(project.check_files())?;
     let nodes = project.select(&[], true)?;
@@ -35,8 +35,9 @@ pub fn run(args: &CheckArgs, job: &Job) -> Result<()> {
         job.progress.note(note);
     }
     job.progress.note(&format!(
-        "{} nodes are fine: {}",
+        "{} {} OK: {}",
         names.len(),
+        if names.len() == 1 { "node" } else { "nodes" },
         names.join(", ")
     ));
     Ok(())

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::args::FlashArgs;
+use super::args::{FlashArgs, GlobalArgs};
 use super::build::{base_request, describe, fetch_options};
 use super::open_project;
 use super::{confirm, output};
@@ -15,7 +15,7 @@ use crate::flash::{Allowed, Contents, FlashOptions, Flashed, System, Target, che
 use crate::job::Job;
 use crate::patch;
 
-pub fn run(args: &FlashArgs, job: &Job) -> Result<()> {
+pub fn run(args: &FlashArgs, global: &GlobalArgs, job: &Job) -> Result<()> {
     let examine = || {
         let allowed = Allowed {
             partition: args.partition,
@@ -37,7 +37,7 @@ pub fn run(args: &FlashArgs, job: &Job) -> Result<()> {
     confirm::overwrite(&target, &contents, args.yes, &job.cancel)?;
     let disk = match (image, &args.profile) {
         (Some(disk), _) => disk,
-        (None, Some(profile)) => node(profile, args, job)?,
+        (None, Some(profile)) => node(profile, args, global, job)?,
         (None, None) => return Err(Error::usage("which node? Name one with --profile NAME")),
     };
     let used = match patch::used_ranges(&disk, &job.cancel) {
@@ -80,9 +80,9 @@ fn unchanged(target: &Target, before: &Contents) -> Result<()> {
     )
 }
 
-fn node(profile: &str, args: &FlashArgs, job: &Job) -> Result<Arc<CowDisk>> {
+fn node(profile: &str, args: &FlashArgs, global: &GlobalArgs, job: &Job) -> Result<Arc<CowDisk>> {
     let selected = [profile.to_owned()];
-    let project = open_project(&args.project, &selected, job)?;
+    let project = open_project(global, &args.project, &selected, job)?;
     let nodes = project.select(&selected, false)?;
     let node = nodes
         .first()
@@ -93,7 +93,7 @@ fn node(profile: &str, args: &FlashArgs, job: &Job) -> Result<Arc<CowDisk>> {
         source_date_epoch()?,
     );
     let made = patched_node(&project, node, &options, job)?;
-    if args.verbose {
+    if global.verbose {
         job.progress.note(&describe(&node.hostname, &made.patched));
     }
     Ok(made.disk)

@@ -1,21 +1,20 @@
 //! `imgbuild init`: writes the built-in profiles out to edit.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::args::InitArgs;
+use super::args::{GlobalArgs, InitArgs};
 use super::output;
 use crate::config::ProfileSource;
 use crate::error::{Error, Result, ResultExt};
 use crate::overlay::Catalog;
 
-pub fn run(args: &InitArgs) -> Result<()> {
-    write_folder(
-        &args.folder.join("profiles"),
-        &ProfileSource::built_in_files(),
-    )?;
+pub fn run(args: &InitArgs, global: &GlobalArgs) -> Result<()> {
+    let folder = args.folder.as_ref().or(global.project.as_ref());
+    let folder = folder.map_or(Path::new("."), PathBuf::as_path);
+    write_folder(&folder.join("profiles"), &ProfileSource::built_in_files())?;
     if args.overlays {
-        write_folder(&args.folder.join("overlays"), &Catalog::built_in_files())?;
+        write_folder(&folder.join("overlays"), &Catalog::built_in_files())?;
     }
     Ok(())
 }
@@ -23,8 +22,8 @@ pub fn run(args: &InitArgs) -> Result<()> {
 fn write_folder(folder: &Path, files: &[(String, Vec<u8>)]) -> Result<()> {
     if folder.exists() {
         return Err(
-            Error::refused(format!("{} exists already", folder.display()))
-                .with_hint("nothing was changed; move it away to start afresh"),
+            Error::refused(format!("{} already exists", folder.display()))
+                .with_hint("nothing was changed; move the folder away to start afresh"),
         );
     }
     for (name, bytes) in files {

@@ -1,29 +1,70 @@
 //! `imgbuild plan`: shows the edits of a node.
 
-use super::args::PlanArgs;
+use super::args::{GlobalArgs, PlanArgs};
 use super::open_project;
 use super::output;
 use crate::error::{Error, Result, ResultExt};
 use crate::job::Job;
-use crate::plan::{print_json, print_text};
+use crate::patch::touched;
+use crate::plan::{Plan, print_json, print_text, show, showable};
+use crate::problem::nearest;
 
-pub fn run(args: &PlanArgs, job: &Job) -> Result<()> {
+pub fn run(args: &PlanArgs, global: &GlobalArgs, job: &Job) -> Result<()> {
     if args.nodes.profile.is_empty() && !args.nodes.all {
-        return Err(Error::usage(
-            "which node? Name one with --profile NAME, or plan --all",
-        ));
+        return Err(Error::usage("which node?")
+            .with_hint("name one with --profile NAME, or plan all nodes with --all"));
     }
-    let project = open_project(&args.project, &args.nodes.profile, job)?;
+    let project = open_project(global, &args.project, &args.nodes.profile, job)?;
     let nodes = project.select(&args.nodes.profile, args.nodes.all)?;
     let plans = project.plans(&nodes, true)?;
-    if args.json {
-        let values: Vec<_> = plans.iter().map(print_json).collect();
-        let text = serde_json::to_string_pretty(&values).context(|| "printing JSON".into())?;
-        output::line(text)?;
+    if let Some(path) = &args.show {
+        output::text(&shown(&plans, path)?)?;
+    } else if args.json {
+        output::text(&json(&plans)?)?;
     } else {
-        for plan in &plans {
-            output::text(&print_text(plan))?;
-        }
+        let texts: Vec<String> = plans.iter().map(|p| print_text(p, &touched(p))).collect();
+        output::text(&texts.join("\n\n"))?;
     }
     Ok(())
+}
+
+fn json(plans: &[Plan]) -> Result<String> {
+    let values: Vec<_> = plans.iter().map(|p| print_json(p, &touched(p))).collect();
+    let text = serde_json::to_string_pretty(&values).context(|| "printing JSON".into())?;
+    Ok(format!("{text}\n"))
+}
+
+/// What is at `path` on each node that has it; with a heading when there is more than one text.
+fn shown(plans: &[Plan], path: &str) -> Result<String> {
+    let path = format!("/{}", path.trim_start_matches('/'));
+    let mut found = Vec::new();
+    for plan in plans {
+        let texts = show(plan, &path).into_iter();
+        found.extend(texts.map(|shown| (&plan.hostname, shown)));
+    }
+    match found.as_slice() {
+        [] => Err(unknown_path(plans, &path)),
+        [(_, only)] => Ok(only.text.clone()),
+        several => {
+            let texts: Vec<String> = several
+                .iter()
+                .map(|(host, shown)| {
+                    let (origin, when) = (&shown.origin, shown.when.note());
+                    let note = when.map(|n| format!(", {n}")).unwrap_or_default();
+                    format!("==> {host}: {path} ({origin}{note}) <==\n{}", shown.text)
+                })
+                .collect();
+            Ok(texts.join("\n"))
+        }
+    }
+}
+
+fn unknown_path(plans: &[Plan], path: &str) -> Error {
+    let paths: Vec<String> = plans.iter().flat_map(showable).collect();
+    let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+    let error = Error::usage(format!("--show {path}: the plan has no such file"));
+    match nearest(path, &paths) {
+        Some(near) => error.with_hint(format!("did you mean `{near}`?")),
+        None => error.with_hint("`imgbuild plan` without --show lists the files"),
+    }
 }

@@ -8,13 +8,16 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::output::tell;
 use crate::error::{Error, ErrorKind};
-use crate::job::{Progress, Task};
+use crate::job::{Job, Progress, Task};
 
-/// Progress bars on a terminal, plain lines elsewhere.
-pub fn progress() -> Arc<dyn Progress> {
-    match std::io::stderr().is_terminal() {
-        true => Arc::new(Bars(MultiProgress::new())),
-        false => Arc::new(Lines),
+/// Progress bars on a terminal, plain lines elsewhere, nothing when `quiet`.
+pub fn progress(quiet: bool) -> Arc<dyn Progress> {
+    if quiet {
+        Job::silent().progress
+    } else if std::io::stderr().is_terminal() {
+        Arc::new(Bars(MultiProgress::new()))
+    } else {
+        Arc::new(Lines)
     }
 }
 

@@ -373,21 +373,46 @@ impl Profiles {
         }
     }
 
+    /// The profile that `name` stands for: the one of that name, or else that of the host `name`.
+    pub fn find(&self, name: &str) -> Result<String> {
+        if self.names.iter().any(|n| n == name) {
+            return Ok(name.to_owned());
+        }
+        let hosts = self.documents.iter().filter_map(|(profile, document)| {
+            let host = document.get("hostname")?.value.as_text()?;
+            Some((host, profile))
+        });
+        let hosts: BTreeMap<&str, &String> = hosts.collect();
+        match hosts.get(name) {
+            Some(profile) => Ok((*profile).clone()),
+            None => {
+                let hosts: Vec<&str> = hosts.into_keys().collect();
+                Err(self.unknown(name, &hosts))
+            }
+        }
+    }
+
     /// Errors, with the nearest name, when there is no profile `name`.
     pub fn require(&self, name: &str) -> Result<()> {
         if self.names.iter().any(|n| n == name) {
-            return Ok(());
+            Ok(())
+        } else {
+            Err(self.unknown(name, &[]))
         }
+    }
+
+    /// `others` are names that would do as well.
+    fn unknown(&self, name: &str, others: &[&str]) -> Error {
         let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
         let choice = match names.len() <= FEW {
             true => format!("; there are {}", names.join(", ")),
             false => String::new(),
         };
         let error = Error::usage(format!("there is no profile `{name}`{choice}"));
-        Err(match nearest(name, &names) {
+        match nearest(name, &[&names, others].concat()) {
             Some(near) => error.with_hint(format!("did you mean `{near}`?")),
             None => error,
-        })
+        }
     }
 }
 
@@ -485,6 +510,25 @@ mod tests {
         .unwrap_err();
         assert!(error.to_string().contains("a.toml:2"), "{error}");
         assert_eq!(error.hint(), Some("did you mean `cluster`?"));
+    }
+
+    #[test]
+    fn a_host_name_stands_for_its_profile() {
+        let dir = folder(&[
+            ("c.toml", ""),
+            ("x.toml", "extends = \"c\"\nhostname = \"hosta\""),
+            ("y.toml", "extends = \"c\"\nhostname = \"x\""),
+        ]);
+        let source = ProfileSource::Folder(dir.path().to_owned());
+        let profiles = Profiles::open(source, &mut Problems::new()).unwrap();
+        assert_eq!(profiles.find("hosta").unwrap(), "x");
+        assert_eq!(
+            profiles.find("x").unwrap(),
+            "x",
+            "a profile's own name wins"
+        );
+        let error = profiles.find("hostb").unwrap_err();
+        assert_eq!(error.hint(), Some("did you mean `hosta`?"));
     }
 
     #[test]

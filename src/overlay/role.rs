@@ -53,6 +53,9 @@ pub struct Manifest {
     pub when: BTreeMap<String, String>,
     #[serde(default)]
     pub remove: Remove,
+    /// Templates: what a build tells the user of this role in the end. Empty lines are left out.
+    #[serde(default)]
+    pub next: Vec<String>,
     /// What a node with the role does for others, such as `dns`.
     #[serde(default)]
     pub provides: Vec<String>,

@@ -5,6 +5,16 @@
 use crate::error::{Error, Result};
 use crate::plan::Account;
 
+/// The account files.
+pub const FILES: [&str; 6] = [
+    "/etc/passwd",
+    "/etc/shadow",
+    "/etc/group",
+    "/etc/gshadow",
+    "/etc/subuid",
+    "/etc/subgid",
+];
+
 /// Contents of the account files. subuid and subgid need not exist.
 #[derive(Debug, Clone)]
 pub struct AccountFiles {

@@ -9,6 +9,7 @@ mod needs;
 mod payload;
 mod root;
 mod root_partition;
+mod touched;
 pub(crate) mod units;
 mod used_ranges;
 
@@ -17,6 +18,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use payload::{LoadedPayload, check_elf};
+pub use touched::touched;
 pub use used_ranges::used_ranges;
 
 use crate::config::DiskTable;

@@ -174,10 +174,8 @@ impl<'a> RootEditor<'a> {
     }
 
     fn account(&mut self, account: &Account) -> Result<()> {
-        let names = ["passwd", "shadow", "group", "gshadow", "subuid", "subgid"];
-        let paths = names.map(|name| format!("/etc/{name}"));
         let mut texts = Vec::new();
-        for path in &paths {
+        for path in accounts::FILES {
             texts.push(self.text(path)?);
         }
         let text = |i: usize| texts.get(i).cloned().unwrap_or_default();
@@ -202,7 +200,7 @@ impl<'a> RootEditor<'a> {
             files.subuid,
             files.subgid,
         ];
-        for ((path, new), old) in paths.iter().zip(after).zip(texts) {
+        for ((path, new), old) in accounts::FILES.into_iter().zip(after).zip(texts) {
             self.set_text(path, &old, &new)?;
         }
         self.home(account, before.home.as_deref())

@@ -4,7 +4,7 @@
 use crate::error::{Error, Result};
 use crate::ext4::{Ext4, FileKind};
 
-const ADMIN: &str = "/etc/systemd/system";
+pub const ADMIN: &str = "/etc/systemd/system";
 /// Where units are looked for, in systemd's order.
 pub const FOLDERS: &[&str] = &[ADMIN, "/usr/lib/systemd/system", "/lib/systemd/system"];
 /// What a masked unit is a link to.
@@ -57,6 +57,11 @@ pub fn enable(read: &dyn Fn(&str) -> Result<Option<String>>, unit: &str) -> Resu
         seen.push(unit);
     }
     Ok(links)
+}
+
+/// The links that enable `unit`, whose file has the given text.
+pub fn links_of(unit: &str, file: &str, text: &str) -> Vec<Link> {
+    Install::parse(text).links(unit, file)
 }
 
 /// The links of `unit` that exist and that disabling it takes away.
@@ -112,7 +117,7 @@ pub fn find(is_there: &dyn Fn(&str) -> Result<bool>, unit: &str) -> Result<Optio
 }
 
 /// `getty@.service` of `getty@tty1.service`.
-fn template_of(unit: &str) -> Option<String> {
+pub fn template_of(unit: &str) -> Option<String> {
     let (name, rest) = unit.split_once('@')?;
     let (_, kind) = rest.rsplit_once('.')?;
     Some(format!("{name}@.{kind}"))

@@ -56,7 +56,7 @@ pub fn plan_node(
         renderers.push((*role, renderer));
     }
     findings.problems.report()?;
-    let mut edits = Vec::new();
+    let (mut edits, mut next) = (Vec::new(), Vec::new());
     for (role, renderer) in &renderers {
         let planner = RolePlanner {
             role,
@@ -64,6 +64,7 @@ pub fn plan_node(
             options,
         };
         edits.extend(planner.edits()?);
+        next.extend(planner.words(&role.manifest.next)?);
     }
     edits.extend(node_boot_edits(node));
     let identity = identity_edits(node, &ssh_keys, password_hash)?;
@@ -83,6 +84,7 @@ pub fn plan_node(
         image_size: node.disk.size,
         spare: node.disk.spare,
         table: node.disk.table,
+        next,
     })
 }
 

@@ -4,13 +4,15 @@
 mod build;
 mod identity;
 mod print;
+mod show;
 mod ssh_keys;
 
 use serde::Serialize;
 
 pub use build::{PlanOptions, plan_node};
 pub use identity::locale_line;
-pub use print::{print_json, print_text};
+pub use print::{Touched, print_json, print_text};
+pub use show::{Shown, show, showable};
 
 use crate::config::DiskTable;
 use crate::overlay::Part;
@@ -31,6 +33,8 @@ pub struct Plan {
     pub spare: u64,
     /// With a GPT, the `PARTUUID`s in fstab and cmdline.txt follow.
     pub table: DiskTable,
+    /// What to do, and what answers where, once the node runs. Secrets are masked.
+    pub next: Vec<String>,
 }
 
 /// How the node learns who it is.
@@ -66,6 +70,18 @@ pub enum When {
     Offline,
     /// The identity is written offline although the base has cloud-init.
     CloudInitUnused,
+}
+
+impl When {
+    /// For people; nothing where the edit always applies.
+    pub fn note(self) -> Option<&'static str> {
+        match self {
+            Self::Always => None,
+            Self::CloudInit => Some("with cloud-init"),
+            Self::Offline => Some("without cloud-init"),
+            Self::CloudInitUnused => Some("cloud-init unused"),
+        }
+    }
 }
 
 /// Permission bits (octal 07777) and numeric owner.
