@@ -129,6 +129,15 @@ impl Error {
         }
     }
 
+    /// The same for any error; the kind of an inner [`Error`] is kept.
+    pub fn around(
+        message: impl Into<String>,
+        source: impl Into<Box<dyn StdError + Send + Sync>>,
+    ) -> Self {
+        let source = source.into();
+        Self::new(kind_of(source.as_ref()), message).with_source(source)
+    }
+
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }
@@ -189,11 +198,7 @@ pub trait ResultExt<T> {
 
 impl<T, E: Into<Box<dyn StdError + Send + Sync>>> ResultExt<T> for std::result::Result<T, E> {
     fn context(self, message: impl FnOnce() -> String) -> Result<T> {
-        self.map_err(|error| {
-            let source = error.into();
-            let kind = kind_of(source.as_ref());
-            Error::new(kind, message()).with_source(source)
-        })
+        self.map_err(|error| Error::around(message(), error))
     }
 }
 

@@ -12,19 +12,20 @@
 //! | [`cli`] | arguments, one file a subcommand, messages, exit codes | everything |
 //! | [`build`] | the way from plans to files: payloads, bases, nodes in parallel | everything but `cli` |
 //! | [`project`] | a folder of profiles and roles, loaded and checked | config, overlay, plan |
-//! | [`config`] | profiles: values with their lines, schema, `extends`, checks between nodes | nothing of ours |
+//! | [`config`] | profiles: values with their lines, schema, `extends`, checks between nodes | secrets |
 //! | [`overlay`] | roles: `role.toml`, files, templates; the built-in ones | config, secrets |
 //! | [`plan`] | `Plan` and `Edit`, identity, printing | config, overlay, secrets |
-//! | [`secrets`] | where secrets come from | config |
+//! | [`secrets`] | where secrets come from, each followed once | nothing of ours |
 //! | [`source`] | Imager index, downloads, cache, decompression, archives | disk |
 //! | [`disk`] | bases, the copy-on-write disk, partition tables, the xz container | nothing of ours |
 //! | [`fat`] | editing FAT32 | disk |
 //! | [`ext4`] | editing and growing ext4 | disk |
 //! | [`patch`] | carries a plan out on a disk; which parts of a disk are in use | config, overlay, plan, source, disk, fat, ext4 |
+//! | [`inspect`] | what only a base can tell: whether it has what nodes ask for | config, overlay, plan, patch, disk, fat, ext4 |
 //! | [`lzma`] | LZMA2 streams, changed without compressing them again | nothing of ours |
 //! | [`emit`] | raw, xz, zstd and gzip images, block maps, checksums | disk, lzma |
 //! | [`flash`] | reasons not to write to a device, and writing to one | disk |
-//! | [`error`], [`problem`], [`job`], [`clock`], `parallel` | what everything uses: errors with hints, problems of the input, progress, cancellation, the date, threads | |
+//! | [`error`], [`problem`], [`job`], [`clock`], `parallel`, `size`, `ssh_key` | what everything uses: errors with hints, problems of the input, progress, cancellation, the date, threads, sizes for people, lines of authorized_keys | |
 
 #![forbid(unsafe_code)]
 
@@ -38,6 +39,7 @@ pub mod error;
 pub mod ext4;
 pub mod fat;
 pub mod flash;
+pub mod inspect;
 pub mod job;
 pub mod lzma;
 pub mod overlay;
@@ -47,4 +49,6 @@ pub mod plan;
 pub mod problem;
 pub mod project;
 pub mod secrets;
+mod size;
 pub mod source;
+mod ssh_key;

@@ -1,23 +1,23 @@
 //! A project: the folder with `profiles/` and `overlays/`, or the built-in ones.
 
-use std::path::{Path, PathBuf};
-
 use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
 
 use crate::config::{
     BaseSettings, Cluster, Kind, Node, Overrides, ProfileSource, Profiles, RawProfile,
     check_cluster,
 };
 use crate::error::{Error, Result, ResultExt};
-use crate::overlay::{Catalog, ClusterContext, Findings, check_roles};
+use crate::overlay::{Catalog, ClusterContext, Findings, check_roles, check_shared_secrets};
 use crate::plan::{Plan, PlanOptions, plan_node};
 use crate::problem::{Problem, Problems};
-use crate::secrets;
+use crate::secrets::{Vault, expand};
 use crate::source::BaseRequest;
 
 /// All profiles and roles of a project, checked against each other.
 pub struct Project {
-    folder: PathBuf,
+    vault: Arc<Vault>,
     pub cluster: Cluster,
     pub catalog: Catalog,
     context: ClusterContext,
@@ -50,7 +50,7 @@ impl Project {
         let (catalog, cluster) = problems.settle(catalog.zip(cluster))?;
         let (context, notes) = compare(&catalog, &cluster)?;
         Ok(Self {
-            folder: folder.to_owned(),
+            vault: Arc::new(Vault::new(folder)),
             cluster,
             catalog,
             context,
@@ -60,7 +60,7 @@ impl Project {
     }
 
     pub fn folder(&self) -> &Path {
-        &self.folder
+        self.vault.project()
     }
 
     /// The nodes of the named profiles, or all of them, sorted by profile.
@@ -83,10 +83,36 @@ impl Project {
             .collect()
     }
 
-    /// Plans a node. With `redact`, secrets are neither needed nor shown.
+    /// Plans `nodes`, and tells everything that is wrong with what they are given: keys, secrets, and
+    /// secrets that differ between nodes. With `redact`, secrets are neither needed nor shown.
+    pub fn plans(&self, nodes: &[&Node], redact: bool) -> Result<Vec<Plan>> {
+        let mut problems = Problems::new();
+        let mut plans = Vec::new();
+        for node in nodes {
+            plans.extend(problems.keep(self.plan_one(node, redact))?);
+        }
+        self.check_shared(redact, &mut problems)?;
+        problems.report()?;
+        Ok(plans)
+    }
+
+    /// Plans one node. What all nodes share is checked too.
     pub fn plan(&self, node: &Node, redact: bool) -> Result<Plan> {
+        let plan = self.plan_one(node, redact)?;
+        let mut problems = Problems::new();
+        self.check_shared(redact, &mut problems)?;
+        problems.report()?;
+        Ok(plan)
+    }
+
+    fn check_shared(&self, redact: bool, problems: &mut Problems) -> Result<()> {
+        let vault = (!redact).then_some(self.vault.as_ref());
+        check_shared_secrets(&self.cluster, &self.catalog, vault, problems)
+    }
+
+    fn plan_one(&self, node: &Node, redact: bool) -> Result<Plan> {
         let options = PlanOptions {
-            project: self.folder.clone(),
+            vault: self.vault.clone(),
             redact,
         };
         plan_node(&self.catalog, &self.context, node, &options)
@@ -120,23 +146,22 @@ impl Project {
     fn check_base(&self, node: &Node, problems: &mut Problems) {
         let BaseSettings { image, sha256 } = &node.base;
         match BaseRequest::from_setting(image, sha256.clone()) {
-            BaseRequest::Path(_) => self.check_file(node, "base.image", image, problems),
+            BaseRequest::Path { .. } => self.check_file(node, "base.image", image, problems),
             BaseRequest::Url { url, sha256: None } if url.starts_with("http://") => {
                 let what = "`base.image` is fetched over plain http, where anybody on the way can change it";
                 let hint = "set `base.sha256`, or use https";
                 problems.push(Problem::new(node.origin("base.image"), what).with_hint(hint));
             }
+            BaseRequest::Alias(_) if sha256.is_some() => {
+                let what = "`base.sha256` has no effect: it is the checksum of a file or of what is behind a URL";
+                problems.push(Problem::new(node.origin("base.sha256"), what));
+            }
             _ => {}
-        }
-        let is_url = image.contains("://");
-        if sha256.is_some() && !is_url {
-            let what = "`base.sha256` has no effect: it is the checksum of a file behind a URL";
-            problems.push(Problem::new(node.origin("base.sha256"), what));
         }
     }
 
     fn check_file(&self, node: &Node, key: &str, path: &str, problems: &mut Problems) {
-        let found = secrets::expand(path, &self.folder);
+        let found = expand(path, self.folder());
         if !found.is_file() {
             let what = format!("`{key}`: there is no file {}", found.display());
             problems.push(Problem::new(node.origin(key), what));

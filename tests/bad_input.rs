@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+use cli_support::small_base::{self, SmallBase};
 use cli_support::{PROFILE, Ran, Workbench, fixture, fixture_xz};
 
 const FAILED: i32 = 1;
@@ -142,7 +143,9 @@ fn a_truncated_xz() {
         let bench = Workbench::new();
         bench.write("base.img.xz", &whole[..len]);
         let words = ["base.img.xz", "is truncated", "hint: download it again"];
-        bench.build("base.img.xz").assert_fails(FAILED, &words);
+        bench
+            .build("base.img.xz")
+            .assert_fails(VERIFICATION, &words);
         bench.assert_nothing_left();
     }
     let mut flipped = whole.clone();
@@ -150,7 +153,9 @@ fn a_truncated_xz() {
     let bench = Workbench::new();
     bench.write("base.img.xz", &flipped);
     let words = ["base.img.xz", "is damaged", "hint: download it again"];
-    bench.build("base.img.xz").assert_fails(FAILED, &words);
+    bench
+        .build("base.img.xz")
+        .assert_fails(VERIFICATION, &words);
     bench.assert_nothing_left();
 }
 
@@ -355,23 +360,26 @@ fn a_payload_beyond_what_the_file_system_can_grow_to() {
     let base = Base::copy_of("onek");
     let bench = &base.bench;
     bench.add_role("[[payload]]\nname = \"big\"\nfile = \"big\"\npath = \"/opt/big\"\n");
+    // This base is without systemd, which has it.
+    let getty = "overlays/x/root/etc/systemd/system/getty@.service";
+    bench.write(getty, "[Install]\nWantedBy=getty.target\n");
     let big = File::create(bench.path("big")).unwrap();
     big.write_all_at(b"\x7fELF", 0).unwrap();
     big.set_len(TOO_MUCH).unwrap();
     base.assert_fails(FAILED, &["can not grow beyond", "MiB", "hint: "]);
 
     // A fixed size that leaves too little room, and one that the base does not fit into.
-    big.set_len(300 << 20).unwrap();
+    big.set_len(60 << 20).unwrap();
     for (size, code, words) in [
         (
-            "256MiB",
-            FAILED,
-            ["`disk.size` of 256 MiB", "too little", "hint: "],
+            "208MiB",
+            USAGE,
+            ["`disk.size` of 208 MiB", "too little", "hint: "],
         ),
         (
-            "64MiB",
+            "100MiB",
             USAGE,
-            ["`disk.size` is 64 MiB", "can not shrink", "hint: "],
+            ["`disk.size` is 100 MiB", "can not shrink", "hint: "],
         ),
     ] {
         let set = format!("disk.size={size}");
@@ -726,5 +734,437 @@ fn a_signal_in_the_middle() {
     assert!(
         interrupted >= 4,
         "only {interrupted} of 8 came before the end"
+    );
+}
+
+/// Builds `node` from a small base; `-v` tells how.
+fn build_small(bench: &Workbench, more: &[&str]) -> Ran {
+    let mut args = bench.build_args("base.img", &["--format", "img", "-v"]);
+    args.extend(more);
+    bench.run(&args)
+}
+
+#[track_caller]
+fn assert_built(ran: &Ran) {
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+}
+
+/// Too few inodes for what a role brings, with the folders above it.
+#[test]
+fn a_base_without_inodes_grows_or_is_refused() {
+    let bench = Workbench::new();
+    let mut base = SmallBase::new();
+    base.mke2fs = vec!["-b", "4096", "-N", "512"];
+    // 512 inodes less 11 that are reserved; some 50 are in the tree.
+    for i in 0..400 {
+        base.file(&format!("usr/e/{i}"), "");
+    }
+    base.make(&bench.path("base.img"), |_| {});
+    bench.add_role("");
+    for i in 0..80 {
+        bench.write(&format!("overlays/x/root/srv/{i}/deep/file"), "x");
+    }
+    let smallest = {
+        let ran = build_small(
+            &bench,
+            &["--set", "disk.size=128MiB", "--set", "disk.spare=0MiB"],
+        );
+        ran.assert_fails(
+            USAGE,
+            &["`disk.size` of 128 MiB is too little", "inodes", "hint: "],
+        );
+        bench.assert_nothing_left();
+        let hint = ran.stderr.split("at least \"").nth(1).unwrap();
+        hint.split("MiB").next().unwrap().parse::<u64>().unwrap()
+    };
+    let image = bench.path("out/node.img");
+    let at_least = format!("disk.size={smallest}MiB");
+    for (more, len) in [
+        (vec!["--set", "disk.spare=0MiB"], None),
+        (
+            vec!["--set", "disk.spare=0MiB", "--set", &at_least],
+            Some(smallest << 20),
+        ),
+    ] {
+        assert_built(&build_small(&bench, &more));
+        let at = small_base::root_at(0, base.mib);
+        small_base::run(
+            "e2fsck",
+            &["-fn", &format!("{}?offset={at}", image.display())],
+        );
+        assert!(small_base::debugfs(&image, at, "cat /srv/79/deep/file").starts_with('x'));
+        let found = image.metadata().unwrap().len();
+        assert!(found > 176 << 20, "{found}");
+        assert_eq!(len.unwrap_or(found), found);
+        fs::remove_dir_all(bench.path("out")).unwrap();
+    }
+}
+
+/// Which of two Linux partitions is edited, by what cmdline.txt and the fstabs say.
+#[test]
+fn of_two_linux_partitions_the_one_that_boots_is_edited() {
+    const FIRST: &str = "PARTUUID=5ca1ab1e-02 / ext4 defaults 0 1\n";
+    const SECOND: &str = "PARTUUID=5ca1ab1e-03 / ext4 defaults 0 1\n";
+    const NONE: &str = "proc /proc proc defaults 0 0\n";
+    type Case = (
+        &'static str,
+        [&'static str; 2],
+        bool,
+        Result<u64, &'static [&'static str]>,
+    );
+    let cases: &[Case] = &[
+        ("root=PARTUUID=5ca1ab1e-02", [FIRST, SECOND], false, Ok(0)),
+        ("root=PARTUUID=5CA1AB1E-03", [FIRST, SECOND], false, Ok(1)),
+        (
+            "root=PARTUUID=5ca1ab1e-01/PARTNROFF=2",
+            [NONE, NONE],
+            false,
+            Ok(1),
+        ),
+        (
+            "root=/dev/mmcblk0p3",
+            [FIRST, "LABEL=root-3 / ext4 x 0 1\n"],
+            false,
+            Ok(1),
+        ),
+        (
+            "root=LABEL=root-3",
+            [NONE, "/dev/sda3 / ext4 x 0 1\n"],
+            false,
+            Ok(1),
+        ),
+        (
+            "root=UUID=00000000-0000-0000-0000-000000000003",
+            [NONE, "/dev/root / ext4 x 0 1\n"],
+            false,
+            Ok(1),
+        ),
+        (
+            "root=PARTLABEL=part-3",
+            [NONE, "PARTLABEL=part-3 / ext4 x 0 1\n"],
+            true,
+            Ok(1),
+        ),
+        ("root=/dev/sda2 root=/dev/sda3", [NONE, NONE], false, Ok(1)),
+        (
+            "quiet",
+            [FIRST, SECOND],
+            false,
+            Err(&[
+                "2 Linux partitions",
+                "cmdline.txt does not say",
+                "root=PARTUUID=",
+            ]),
+        ),
+        (
+            "root=PARTUUID=5ca1ab1e-04",
+            [FIRST, SECOND],
+            false,
+            Err(&["root=PARTUUID=5ca1ab1e-04", "no partition", "5ca1ab1e-03"]),
+        ),
+        (
+            "root=/dev/nfs",
+            [FIRST, SECOND],
+            false,
+            Err(&["root=/dev/nfs", "no partition"]),
+        ),
+        (
+            "root=PARTUUID=5ca1ab1e-01",
+            [FIRST, SECOND],
+            false,
+            Err(&["partition 1", "no Linux partition"]),
+        ),
+        (
+            "root=PARTUUID=5ca1ab1e-03",
+            [FIRST, FIRST],
+            false,
+            Err(&[
+                "contradicts itself",
+                "PARTUUID=5ca1ab1e-03",
+                "PARTUUID=5ca1ab1e-02",
+            ]),
+        ),
+        (
+            "root=/dev/sda3",
+            [FIRST, "UUID=1234-abcd / ext4 x 0 1\n"],
+            false,
+            Err(&["contradicts itself", "UUID=1234-abcd"]),
+        ),
+    ];
+    for (cmdline, fstabs, gpt, expected) in cases {
+        let bench = Workbench::new();
+        let mut base = SmallBase::new();
+        base.cmdline = format!("console=tty1 {cmdline} rootwait");
+        base.fstabs = fstabs.to_vec();
+        base.gpt = *gpt;
+        base.mib = 32;
+        base.make(&bench.path("base.img"), |_| {});
+        let ran = build_small(&bench, &["--set", "disk.spare=0MiB"]);
+        let edited = match expected {
+            Ok(edited) => *edited,
+            Err(words) => {
+                ran.assert_fails(FAILED, words);
+                bench.assert_nothing_left();
+                continue;
+            }
+        };
+        assert_built(&ran);
+        let image = bench.path("out/node.img");
+        for index in 0..2 {
+            let name = if index == edited {
+                "node\n"
+            } else {
+                "raspberrypi\n"
+            };
+            let at = small_base::root_at(index, base.mib);
+            let found = small_base::debugfs(&image, at, "cat /etc/hostname");
+            assert_eq!(found, name, "{cmdline}: partition {}", index + 2);
+        }
+        // Names of partitions stay: LABEL and UUID are found as before.
+        let boot = format!("{}@@8388608", image.display());
+        let line = small_base::run("mtype", &["-i", &boot, "::cmdline.txt"]);
+        assert!(
+            line.starts_with(&format!("console=tty1 {cmdline} rootwait")),
+            "{line}"
+        );
+        // What is on a card afterwards is known, too.
+        assert!(bench.path("out/SHA256SUMS").exists());
+    }
+    // The same with one Linux partition, which cmdline.txt does not name.
+    let bench = Workbench::new();
+    let mut base = SmallBase::new();
+    base.cmdline = "root=PARTUUID=5ca1ab1e-03 rootwait".into();
+    base.make(&bench.path("base.img"), |_| {});
+    build_small(&bench, &[]).assert_fails(FAILED, &["root=PARTUUID=5ca1ab1e-03", "no partition"]);
+}
+
+/// Account files and others behind links: the files stay private, and the links stay.
+#[test]
+fn files_behind_links_keep_their_modes_and_attributes() {
+    let bench = Workbench::new();
+    let base = SmallBase::new();
+    let moved = [
+        "passwd",
+        "shadow",
+        "group",
+        "gshadow",
+        "fstab",
+        "locale.gen",
+    ];
+    base.file("etc/fstab", small_base::FSTAB);
+    for name in moved {
+        base.file(&format!("usr/share/accounts/{name}"), "");
+        if name != "fstab" {
+            fs::rename(
+                base.tree(&format!("etc/{name}")),
+                base.tree(&format!("usr/share/accounts/{name}")),
+            )
+            .unwrap();
+            base.link(
+                &format!("etc/{name}"),
+                &format!("../usr/share/accounts/{name}"),
+            );
+        }
+    }
+    // Leads nowhere: a file takes its place.
+    fs::remove_file(base.tree("etc/default/keyboard")).unwrap();
+    base.link("etc/default/keyboard", "/nowhere");
+    base.make(&bench.path("base.img"), |root| {
+        let root = root.to_str().unwrap();
+        for name in ["shadow", "gshadow"] {
+            for request in [
+                format!("set_inode_field /usr/share/accounts/{name} mode 0100640"),
+                format!("set_inode_field /usr/share/accounts/{name} gid 42"),
+                format!("ea_set /usr/share/accounts/{name} security.selinux shadow_t"),
+                format!("ea_set /usr/share/accounts/{name} user.kept yes"),
+            ] {
+                small_base::run("debugfs", &["-w", "-R", &request, root]);
+            }
+        }
+    });
+    assert_built(&build_small(
+        &bench,
+        &["--set", "user.name=alice", "--set", "disk.table=gpt"],
+    ));
+    let image = bench.path("out/node.img");
+    let at = small_base::root_at(0, base.mib);
+    let debugfs = |request: &str| small_base::debugfs(&image, at, request);
+    for (name, mode) in [
+        ("passwd", "0644"),
+        ("shadow", "0640"),
+        ("group", "0644"),
+        ("gshadow", "0640"),
+        ("locale.gen", "0644"),
+    ] {
+        let path = format!("/usr/share/accounts/{name}");
+        let said = debugfs(&format!("stat {path}"));
+        assert!(said.contains(&format!("Mode:  {mode}")), "{said}");
+        assert!(
+            debugfs(&format!("stat /etc/{name}")).contains("Type: symlink"),
+            "{name}"
+        );
+        let wanted = if name == "locale.gen" {
+            "\nen_"
+        } else {
+            "alice"
+        };
+        assert!(
+            format!("\n{}", debugfs(&format!("cat {path}"))).contains(wanted),
+            "{name}"
+        );
+        if mode == "0640" {
+            assert!(said.contains("Group:    42"), "{said}");
+            let attributes = debugfs(&format!("ea_list {path}"));
+            assert!(
+                attributes.contains("security.selinux") && attributes.contains("user.kept"),
+                "{attributes}"
+            );
+        }
+    }
+    let said = debugfs("stat /etc/default/keyboard");
+    assert!(
+        said.contains("Type: regular") && said.contains("Mode:  0644"),
+        "{said}"
+    );
+    small_base::run(
+        "e2fsck",
+        &["-fn", &format!("{}?offset={at}", image.display())],
+    );
+}
+
+/// A base with cloud-init as Debian's package has it.
+fn with_cloud_init() -> SmallBase {
+    let base = SmallBase::new();
+    base.file("etc/cloud/cloud.cfg", "users: []\n");
+    base.file("usr/bin/cloud-init", "#!/bin/sh\n");
+    base.file(
+        "usr/lib/systemd/system-generators/cloud-init-generator",
+        "#!/bin/sh\n",
+    );
+    for unit in [
+        "cloud-init.target",
+        "cloud-init-main.service",
+        "cloud-init-local.service",
+        "cloud-init-network.service",
+        "cloud-config.service",
+    ] {
+        base.unit(unit);
+    }
+    base.link(
+        "etc/systemd/system/cloud-init.target.wants/cloud-init-main.service",
+        "/usr/lib/systemd/system/cloud-init-main.service",
+    );
+    base
+}
+
+/// A way to switch cloud-init off, and what must be said of it.
+type Switch = (fn(&mut SmallBase), &'static str);
+
+#[test]
+fn cloud_init_that_is_switched_off_is_not_used() {
+    let switches: &[Switch] = &[
+        (
+            |base| base.file("etc/cloud/cloud-init.disabled", ""),
+            "/etc/cloud/cloud-init.disabled",
+        ),
+        (
+            |base| base.cmdline += " cloud-init=disabled",
+            "`cloud-init=disabled`",
+        ),
+        (
+            |base| base.cmdline += " ci.di.policy=disabled",
+            "`ci.di.policy=disabled`",
+        ),
+        (
+            |base| base.file("etc/cloud/ds-identify.cfg", "policy: disabled\n"),
+            "ds-identify.cfg",
+        ),
+        (
+            |base| base.link("etc/systemd/system/cloud-init.target", "/dev/null"),
+            "cloud-init.target is masked",
+        ),
+        (
+            |base| base.link("etc/systemd/system/cloud-init-main.service", "/dev/null"),
+            "cloud-init-main.service is masked",
+        ),
+        (
+            |base| base.file("etc/systemd/system/cloud-init-local.service", ""),
+            "cloud-init-local.service is masked",
+        ),
+        (
+            |base| {
+                base.link(
+                    "etc/systemd/system-generators/cloud-init-generator",
+                    "/dev/null",
+                )
+            },
+            "cloud-init-generator is masked",
+        ),
+        (
+            |base| {
+                fs::remove_file(base.tree("usr/lib/systemd/system-generators/cloud-init-generator"))
+                    .unwrap()
+            },
+            "no cloud-init-generator",
+        ),
+        (
+            |base| {
+                fs::remove_file(base.tree("usr/lib/systemd/system/cloud-init-network.service"))
+                    .unwrap()
+            },
+            "no unit cloud-init-network.service",
+        ),
+        (
+            |base| {
+                fs::remove_dir_all(base.tree("etc/systemd/system/cloud-init.target.wants")).unwrap()
+            },
+            "none of its units is enabled",
+        ),
+    ];
+    for (switch, reason) in switches {
+        let bench = Workbench::new();
+        let mut base = with_cloud_init();
+        base.mib = 32;
+        switch(&mut base);
+        base.make(&bench.path("base.img"), |_| {});
+        let ran = build_small(&bench, &["--set", "disk.spare=0MiB"]);
+        assert_built(&ran);
+        let said = "offline (cloud-init of the base is off: ";
+        assert!(
+            ran.stderr.contains(said) && ran.stderr.contains(reason),
+            "{reason}: {}",
+            ran.stderr
+        );
+        let keys = small_base::debugfs(
+            &bench.path("out/node.img"),
+            small_base::root_at(0, 32),
+            "cat /home/pi/.ssh/authorized_keys",
+        );
+        assert!(keys.starts_with("ssh-ed25519 "), "{reason}: {keys}");
+        fs::remove_dir_all(bench.path("out")).unwrap();
+        let ran = build_small(
+            &bench,
+            &["--set", "disk.spare=0MiB", "--set", "firstboot=cloud-init"],
+        );
+        ran.assert_fails(
+            USAGE,
+            &[
+                "`firstboot` is \"cloud-init\"",
+                "switched off",
+                reason,
+                "hint: ",
+            ],
+        );
+        bench.assert_nothing_left();
+    }
+    // The judge must be awake: without a switch it is used.
+    let bench = Workbench::new();
+    with_cloud_init().make(&bench.path("base.img"), |_| {});
+    let ran = build_small(&bench, &["--set", "firstboot=cloud-init"]);
+    assert_built(&ran);
+    assert!(
+        ran.stderr.contains("identity through cloud-init"),
+        "{}",
+        ran.stderr
     );
 }

@@ -82,7 +82,7 @@ fn profile_reference_is_current() {
     for table in schema.tables() {
         section(&mut out, table);
     }
-    out.push_str("## [secrets]\n\nEach value says where the secret is: `env:NAME`, `file:PATH` or `cmd:COMMAND`. An empty value unsets it.\n\n| name | what |\n|---|---|\n");
+    out.push_str("## [secrets]\n\nEach value says where the secret is: `env:NAME`, `file:PATH` or `cmd:COMMAND`. An empty value unsets it. Each is\nfollowed once a run. A literal secret is refused, as are placeholders, values in quotes or with blanks around them, and\ncommands that make another value at every run (`openssl rand`): keep such a value in a file.\n\n| name | what |\n|---|---|\n");
     for (name, help) in schema.secrets() {
         writeln!(out, "| `{name}` | {} |", help.replace('|', "\\|")).unwrap();
     }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use imgbuild::disk::xz_container::XzLayout;
 use imgbuild::disk::{CowDisk, Memory, RawFile, ReadAt};
-use imgbuild::emit::{Format, XzOptions, XzSplice, write_checksums, write_img, write_xz};
+use imgbuild::emit::{XzOptions, XzSplice, write_checksums, write_img, write_xz};
 use imgbuild::error::ErrorKind;
 use imgbuild::job::{Cancel, Job, Progress, Task};
 use proptest::prelude::*;
@@ -75,16 +75,6 @@ fn names(dir: &Path) -> BTreeSet<String> {
     entries
         .map(|e| e.unwrap().file_name().into_string().unwrap())
         .collect()
-}
-
-#[test]
-fn formats_have_names() {
-    assert_eq!("img".parse::<Format>().unwrap(), Format::Img);
-    assert_eq!("img.xz".parse::<Format>().unwrap().extension(), "img.xz");
-    assert_eq!(
-        "zip".parse::<Format>().unwrap_err().kind(),
-        ErrorKind::Usage
-    );
 }
 
 #[test]

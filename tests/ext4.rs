@@ -13,7 +13,8 @@ use ext4_support::{
 };
 use imgbuild::disk::STRETCH;
 use imgbuild::error::ErrorKind;
-use imgbuild::ext4::{Attr, Ext4, FileKind, grow, max_len};
+use imgbuild::ext4::{Attr, Estimate, Ext4, FileKind, Need, grow, max_len, space_at};
+use imgbuild::job::Cancel;
 
 const PLAIN: Attr = Attr {
     mode: 0o644,
@@ -464,6 +465,7 @@ fn grow_and_check(flavour: Flavour, from: u64, to: u64) {
     let disk = image.disk(Some(to));
     let most = max_len(&disk.window()).unwrap();
     let to = to.min(most);
+    let predicted = space_at(&disk.window(), to).unwrap();
     grow(&disk.window(), to).unwrap();
     let grown = disk.save(&image);
     fsck(&grown);
@@ -472,6 +474,8 @@ fn grow_and_check(flavour: Flavour, from: u64, to: u64) {
     }
     let space = disk.open().unwrap().space().unwrap();
     assert!(space.blocks * space.block_size > to - 10 * MIB, "{space:?}");
+    let room = |s: imgbuild::ext4::Space| (s.blocks, s.free_blocks, s.free_inodes);
+    assert_eq!(room(predicted), room(space), "what was foretold");
     let mut edit = Edit::open(&disk);
     let len = (space.free_bytes() / 2).min(40 << 20) as usize;
     edit.file("/large", pattern(1, len), PLAIN);
@@ -805,6 +809,296 @@ fn full_is_said_and_room_made_is_used() {
     fs.finish().unwrap();
 }
 
+/// File systems with few inodes: none is left long before the blocks are, in more than one stretch.
+fn few_inodes() -> Image {
+    let flavour = Flavour {
+        name: "few inodes",
+        args: &["-N", "512", "-O", "BASE,metadata_csum"],
+    };
+    Image::populated(flavour, 80, 10)
+}
+
+#[test]
+fn no_inode_left_is_an_error_and_not_a_loop() {
+    let image = few_inodes();
+    let disk = image.disk(None);
+    let mut edit = Edit::open(&disk);
+    let free = edit.fs.space().unwrap().free_inodes;
+    for i in 0..free {
+        edit.file(&format!("/many/last-{i}"), Vec::new(), PLAIN);
+    }
+    assert_eq!(edit.fs.space().unwrap().free_inodes, 0);
+    for _ in 0..2 {
+        for error in [
+            edit.fs.write_file("/one-more", &mut &b"x"[..], 1, &PLAIN),
+            edit.fs.make_dirs("/a/b"),
+            edit.fs.symlink("/link", "x", &PLAIN),
+        ] {
+            let error = error.unwrap_err();
+            assert!(error.to_string().contains("0 inodes are free"), "{error}");
+            assert_eq!(
+                error.hint(),
+                Some("raise `disk.size`, or leave it out: the image then grows as needed")
+            );
+        }
+    }
+    // What becomes free is found.
+    edit.fs.remove("/many/last-7").unwrap();
+    edit.expect("/many/last-7", Expected::Gone);
+    edit.file("/one-more", b"x".to_vec(), PLAIN);
+    let expected = edit.finish();
+    let saved = disk.save(&image);
+    fsck(&saved);
+    compare(&saved, &expected);
+}
+
+#[test]
+fn edits_stop_when_the_user_wants_it() {
+    let image = Image::populated(flavour_named("pigen"), 32, 10);
+    let disk = image.disk(None);
+    let mut fs = disk.open().unwrap();
+    let cancel = Cancel::default();
+    fs.stop_at(cancel.clone());
+    fs.make_dirs("/before").unwrap();
+    cancel.cancel();
+    let error = fs.make_dirs("/after").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Interrupted, "{error}");
+}
+
+/// What a plan could do, to be counted and then done.
+fn a_plan(step: &mut dyn FnMut(&str, Option<u64>, Option<&str>)) {
+    for i in 0..200_u64 {
+        // Below folders that are missing, in the indexed one, and in the place of others.
+        step(&format!("/srv/{}/deep/{i}", i % 7), Some(i * 331), None);
+        step(&format!("/many/a-rather-long-new-name-{i}"), Some(1), None);
+        step(&format!("/many/entry-number-{i:05}"), Some(5000), None);
+        step(
+            &format!("/usr/share/links/{i}"),
+            None,
+            Some(&"t".repeat(i as usize + 1)),
+        );
+    }
+    step("/usr/bin/tool", Some(6 << 20), None);
+}
+
+/// Files of one block, every other of which becomes a hole.
+const HOLES: usize = 600;
+
+/// Leaves no more than `need` free, in as many holes as can be.
+fn leave_only(edit: &mut Edit, need: Need) {
+    edit.fs.make_dirs("/fill").unwrap();
+    let block = edit.fs.space().unwrap().block_size;
+    for i in 0..HOLES {
+        let path = format!("/fill/{i:06}");
+        edit.file(&path, vec![1; block as usize], PLAIN);
+    }
+    for i in (0..HOLES).step_by(2) {
+        let path = format!("/fill/{i:06}");
+        edit.fs.remove(&path).unwrap();
+        edit.expect(&path, Expected::Gone);
+    }
+    let inodes = edit.fs.space().unwrap().free_inodes - need.inodes;
+    for i in 1..inodes {
+        let path = format!("/fill/empty-{i}");
+        edit.fs.write_file(&path, &mut &b""[..], 0, &PLAIN).unwrap();
+    }
+    // Its tree takes some, too.
+    let blocks = edit.fs.space().unwrap().free_blocks - need.blocks;
+    let len = (blocks - blocks / 64 - 4) * block;
+    edit.file("/fill/large", vec![2; len as usize], PLAIN);
+    let left = edit.fs.space().unwrap();
+    assert_eq!(left.free_inodes, need.inodes);
+    assert!(
+        left.free_blocks < need.blocks + need.blocks / 8,
+        "{left:?}, {need:?}"
+    );
+}
+
+/// What is counted before suffices, and is not far above what is taken.
+#[test]
+fn what_edits_take_is_known_before() {
+    for flavour in ["pigen", "1k", "genimg", "old"] {
+        let image = Image::populated(flavour_named(flavour), 64, 3000);
+        let disk = image.disk(None);
+        let mut fs = disk.open().unwrap();
+        let mut estimate = Estimate::new(&fs).unwrap();
+        a_plan(&mut |path, len, target| match (len, target) {
+            (Some(len), _) => estimate.file(path, len).unwrap(),
+            (_, target) => estimate.symlink(path, target.unwrap()).unwrap(),
+        });
+        let need = estimate.total().unwrap();
+        let before = fs.space().unwrap();
+        a_plan(&mut |path, len, target| {
+            fs.make_dirs(path.rsplit_once('/').unwrap().0).unwrap();
+            match (len, target) {
+                (Some(len), _) => fs.write_file(path, &mut std::io::repeat(7), len, &PLAIN),
+                (_, target) => fs.symlink(path, target.unwrap(), &PLAIN),
+            }
+            .unwrap();
+        });
+        let after = fs.space().unwrap();
+        fs.finish().unwrap();
+        let taken = Need {
+            inodes: before.free_inodes - after.free_inodes,
+            blocks: before.free_blocks - after.free_blocks,
+        };
+        assert_eq!(taken.inodes, need.inodes, "{flavour}");
+        assert!(
+            taken.blocks <= need.blocks,
+            "{flavour}: {taken:?}, {need:?}"
+        );
+        assert!(
+            need.blocks < taken.blocks * 2,
+            "{flavour}: {taken:?}, {need:?}"
+        );
+    }
+}
+
+#[test]
+fn what_was_counted_suffices_on_a_file_system_in_pieces() {
+    for args in [
+        &["-N", "4600", "-O", "BASE,metadata_csum"][..],
+        &["-b", "1024", "-N", "4600", "-O", "BASE,metadata_csum"],
+    ] {
+        let name = "few inodes";
+        let image = Image::populated(Flavour { name, args }, 40, 3000);
+        let disk = image.disk(None);
+        let mut edit = Edit::open(&disk);
+        let mut estimate = Estimate::new(&edit.fs).unwrap();
+        a_plan(&mut |path, len, target| match (len, target) {
+            (Some(len), _) => estimate.file(path, len).unwrap(),
+            (_, target) => estimate.symlink(path, target.unwrap()).unwrap(),
+        });
+        let need = estimate.total().unwrap();
+        leave_only(&mut edit, need);
+        a_plan(&mut |path, len, target| {
+            edit.fs.make_dirs(path.rsplit_once('/').unwrap().0).unwrap();
+            match (len, target) {
+                (Some(len), _) => edit.file(path, vec![7; len as usize], PLAIN),
+                (_, target) => edit.link(path, target.unwrap()),
+            }
+        });
+        let expected = edit.finish();
+        let saved = disk.save(&image);
+        fsck_but_for(&saved, Some("could be narrower.  Optimize? no"));
+        compare(&saved, &expected);
+    }
+}
+
+/// Another content leaves the rest of a file as it is.
+#[test]
+fn rewriting_keeps_all_but_the_content() {
+    for flavour in ["pigen", "1k", "old", "i128"] {
+        let image = Image::populated(flavour_named(flavour), 32, 10);
+        let odd = Attr {
+            mode: 0o4640,
+            uid: 70_000,
+            gid: 42,
+            mtime: TIME - 1000,
+        };
+        let disk = image.disk(None);
+        let mut fs = disk.open().unwrap();
+        fs.write_file("/etc/target", &mut std::io::repeat(1), 9000, &odd)
+            .unwrap();
+        // `user::rw-, user:1000:r--, group::r--, mask::r--, other::---` as Linux stores it.
+        let mut acl = 2_u32.to_le_bytes().to_vec();
+        for (tag, permissions, id) in [
+            (1, 6, !0),
+            (2, 4, 1000),
+            (4, 4, !0),
+            (16, 4, !0),
+            (32, 0, !0_u32),
+        ] {
+            acl.extend([tag, 0, permissions, 0]);
+            acl.extend(id.to_le_bytes());
+        }
+        fs.set_xattr("/etc/target", "system.posix_acl_access", &acl)
+            .unwrap();
+        fs.set_xattr("/etc/target", "security.selinux", &[b's'; 60])
+            .unwrap();
+        fs.set_xattr("/etc/target", "user.large", &[b'u'; 400])
+            .unwrap();
+        fs.hard_link("/etc/target", "/etc/other-name").unwrap();
+        fs.symlink("/etc/link", "../etc/target", &PLAIN).unwrap();
+        fs.finish().unwrap();
+        let image = image.replaced_by(&disk.save(&image));
+        let attributes = |path: &Path| {
+            let said = debugfs(path, "ea_list /etc/target");
+            assert_eq!(said.matches(" (").count(), 3, "{said}");
+            said
+        };
+        let before = attributes(&image.path);
+
+        for len in [0, 1, 5000, 300_000, 20] {
+            let disk = image.disk(None);
+            let mut fs = disk.open().unwrap();
+            let old = fs.stat("/etc/target").unwrap().unwrap();
+            let content = pattern(5, len);
+            fs.rewrite("/etc/link", &content, TIME).unwrap();
+            assert_eq!(fs.read("/etc/other-name").unwrap(), content);
+            let new = fs.stat("/etc/target").unwrap().unwrap();
+            let expected = imgbuild::ext4::Stat {
+                size: len as u64,
+                mtime: TIME,
+                ..old
+            };
+            assert_eq!(new, expected, "{flavour}");
+            assert_eq!(
+                (new.mode, new.uid, new.gid, new.links),
+                (0o4640, 70_000, 42, 2)
+            );
+            assert_eq!(
+                fs.stat("/etc/link").unwrap().unwrap().kind,
+                FileKind::Symlink
+            );
+            fs.finish().unwrap();
+            let saved = disk.save(&image);
+            fsck(&saved);
+            assert_eq!(attributes(&saved), before, "{flavour}, {len} bytes");
+        }
+        let mut fs = image.disk(None).open().unwrap();
+        assert!(fs.rewrite("/etc", b"x", TIME).is_err());
+        assert!(fs.rewrite("/none", b"x", TIME).is_err());
+    }
+}
+
+/// The kernel leaves bytes in the roots of the indexes it makes that mke2fs and e2fsck do not.
+#[test]
+fn folders_are_renamed_where_linux_made_the_index() {
+    for flavour in ["pigen", "1k", "old", "noflex"] {
+        let image = Image::populated(flavour_named(flavour), 32, 10);
+        let mount = match Mount::new(&image.path, "loop") {
+            Ok(mount) => mount,
+            Err(why) => return eprintln!("skipped: this machine can not loop mount: {why}"),
+        };
+        for i in 0..100 {
+            let long = "h".repeat(100);
+            std::fs::write(mount.at.join(format!("home/{long}{i}")), "").unwrap();
+            std::fs::create_dir_all(mount.at.join(format!("srv/{long}{i}/x"))).unwrap();
+        }
+        drop(mount);
+        let said = debugfs(&image.path, "htree /home");
+        assert!(said.contains("Root node dump"), "{said}");
+        let disk = image.disk(None);
+        let mut edit = Edit::open(&disk);
+        edit.rename("/home/pi", "/home/alice");
+        edit.fs.make_dirs("/opt/folder/below").unwrap();
+        edit.rename("/opt/folder", "/home/folder");
+        edit.rename("/home/alice", &format!("/srv/{}7/x/y", "h".repeat(100)));
+        edit.rename(&format!("/srv/{}8", "h".repeat(100)), "/home/from-srv");
+        let expected = edit.finish();
+        let saved = disk.save(&image);
+        fsck(&saved);
+        compare(&saved, &expected);
+        // Linux finds every name, also the new ones, through the index.
+        let mount = Mount::new(&saved, "loop").unwrap();
+        assert!(mount.at.join("home/from-srv/x").is_dir());
+        std::fs::rename(mount.at.join("home/folder"), mount.at.join("home/again")).unwrap();
+        drop(mount);
+        fsck(&saved);
+    }
+}
+
 /// A list of operations that depends on the seed alone. Many of them are to fail.
 fn random_operations(seed: u64, count: usize) -> Vec<Op> {
     let random = pattern(seed + 1000, count * 8);
@@ -850,6 +1144,7 @@ fn random_operations(seed: u64, count: usize) -> Vec<Op> {
             9 | 10 => Op::Remove(first),
             11 => Op::RemoveTree(first),
             12 | 13 => Op::Rename(first, second),
+            14 if bytes[7] % 2 == 0 => Op::Rewrite(first, pattern(u64::from(bytes[6]), size), TIME),
             14 => Op::SetAttr(first, attr),
             _ => {
                 let name = format!("security.t{}", bytes[5] % 3);

@@ -28,7 +28,20 @@ use imgbuild::patch::used_ranges;
 const MIB: u64 = 1 << 20;
 const LEN: u64 = 24 * MIB;
 
-/// Noise, and zeros that are in use from 6 to 12 MiB.
+/// A sector with an MBR of these partitions: type, first sector, number of sectors.
+fn mbr(partitions: &[(u8, u32, u32)]) -> [u8; 512] {
+    let mut sector = [0; 512];
+    for (i, (kind, first, sectors)) in partitions.iter().enumerate() {
+        let entry = &mut sector[446 + 16 * i..462 + 16 * i];
+        entry[4] = *kind;
+        entry[8..12].copy_from_slice(&first.to_le_bytes());
+        entry[12..].copy_from_slice(&sectors.to_le_bytes());
+    }
+    sector[510..].copy_from_slice(&[0x55, 0xaa]);
+    sector
+}
+
+/// A disk with one partition and noise, and zeros that are in use from 6 to 12 MiB.
 fn image() -> Vec<u8> {
     static IMAGE: OnceLock<Vec<u8>> = OnceLock::new();
     IMAGE.get_or_init(new_image).clone()
@@ -44,6 +57,7 @@ fn new_image() -> Vec<u8> {
     };
     let mut image: Vec<u8> = (0..LEN).map(|_| noise()).collect();
     image[6 << 20..12 << 20].fill(0);
+    image[..512].copy_from_slice(&mbr(&[(0x83, 2048, 40960)]));
     image
 }
 
@@ -316,12 +330,12 @@ fn flash_node(bench: &Workbench, to: &Path) -> Ran {
     let base = fixture("trixie");
     let (base, to) = (base.to_str().unwrap(), to.to_str().unwrap());
     let node = ["flash", "--profile", "node", "--base", base, "--offline"];
-    bench.run(&[&node[..], &["--to", to, "--verbose"]].concat())
+    bench.run(&[&node[..], &["--to", to, "--verbose", "--yes"]].concat())
 }
 
 /// `imgbuild flash` of an image.
 fn flash_image(image: &Path, to: &str, more: &[&str]) -> Ran {
-    let args = ["flash", image.to_str().unwrap(), "--to", to];
+    let args = ["flash", image.to_str().unwrap(), "--to", to, "--yes"];
     Workbench::empty().run(&[&args[..], more].concat())
 }
 
@@ -439,17 +453,207 @@ fn images_that_are_there_are_flashed_too() {
     }
     // What is no Raspberry Pi OS is written as a whole.
     let other = dir.path().join("other");
-    std::fs::write(&other, vec![5; 3 * MIB as usize]).unwrap();
+    let mut bytes = vec![5; 3 * MIB as usize];
+    bytes[..512].copy_from_slice(&mbr(&[(0xa5, 2048, 4096)]));
+    std::fs::write(&other, bytes).unwrap();
     let whole = dir.path().join("whole");
     filled(&whole, 4 * MIB);
     let said = run(&other, &whole).stderr;
     assert!(said.contains("writing all of the image"), "{said}");
-    assert!(bytes_at(&whole, 0..3 * MIB).iter().all(|&b| b == 5));
+    assert!(bytes_at(&whole, 512..3 * MIB).iter().all(|&b| b == 5));
     assert!(
         bytes_at(&whole, 3 * MIB..4 * MIB)
             .iter()
             .all(|&b| b == 0xff)
     );
+}
+
+/// Runs imgbuild on a terminal, and types `answer` when it asks.
+fn on_a_terminal(bench: &Workbench, answer: &str, args: &[&str]) -> Ran {
+    let script = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/flash_support/terminal.py"
+    );
+    let mut command = std::process::Command::new("/usr/bin/python3");
+    command.args(["-B", script, answer, env!("CARGO_BIN_EXE_imgbuild")]);
+    bench.surround(command.args(args));
+    Ran::of(command.output().unwrap())
+}
+
+#[test]
+fn what_a_disk_holds_is_named_and_asked_about_before_it_is_lost() {
+    let dir = scratch();
+    let card = dir.path().join("card");
+    std::fs::copy(fixture("trixie"), &card).unwrap();
+    let before = || bytes_at(&card, 0..8 * MIB);
+    let held = before();
+    let (image, to) = (small(), card.to_str().unwrap());
+    let args = ["flash", image.to_str().unwrap(), "--to", to];
+    let bench = Workbench::empty();
+    // Nobody can answer.
+    let holds = "holds 2 partitions: 1 (FAT32 `bootfs`, ";
+    let words = [to, holds, "MiB), 2 (ext4 `rootfs`, ", "hint: `--yes`"];
+    bench.run(&args).assert_fails(4, &words);
+    assert!(before() == held);
+    // Somebody does.
+    for answer in ["n\\n", "\\n", "yep\\n", "\\x04"] {
+        let ran = on_a_terminal(&bench, answer, &args);
+        assert_eq!(ran.code, Some(4), "{answer}: {}", ran.stdout);
+        for word in [to, holds, "Overwrite all of it? [y/N]", "stays as it is"] {
+            assert!(ran.stdout.contains(word), "{answer}: {}", ran.stdout);
+        }
+        assert!(before() == held, "{answer}");
+    }
+    let ran = on_a_terminal(&bench, "\\x03", &args);
+    assert_eq!(ran.code, Some(130), "{}", ran.stdout);
+    assert!(ran.stdout.contains("interrupted: nothing was written"));
+    assert!(before() == held);
+    let ran = on_a_terminal(&bench, "y\\n", &args);
+    assert_eq!(ran.code, Some(0), "{}", ran.stdout);
+    assert_eq!(ran.stdout.matches("[y/N]").count(), 1, "{}", ran.stdout);
+    same_where_used(&card, &image);
+    // A word for scripts.
+    let ran = on_a_terminal(&bench, "", &[&args[..], &["--yes"]].concat());
+    assert_eq!(ran.code, Some(0), "{}", ran.stdout);
+    assert!(!ran.stdout.contains("[y/N]"), "{}", ran.stdout);
+}
+
+#[test]
+fn blank_disks_need_no_question_and_others_do() {
+    let dir = scratch();
+    let card = dir.path().join("card");
+    let image = small();
+    let len = image.metadata().unwrap().len() + 3 * MIB;
+    let args = ["flash", image.to_str().unwrap(), "--to"];
+    let run = || Workbench::empty().run(&[&args[..], &[card.to_str().unwrap()]].concat());
+    let blank = |make: &dyn Fn()| {
+        make();
+        let ran = run();
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    };
+    let empty = || std::fs::File::create(&card).unwrap().set_len(len).unwrap();
+    blank(&|| filled(&card, len));
+    blank(&empty);
+    std::fs::remove_file(&card).unwrap();
+    blank(&|| ());
+    let mode = std::os::unix::fs::MetadataExt::mode(&card.metadata().unwrap());
+    assert_eq!(mode & 0o777, 0o600, "it may hold secrets");
+
+    let put = |at: u64, bytes: &[u8]| {
+        use std::os::unix::fs::FileExt;
+        empty();
+        let file = std::fs::File::options().write(true).open(&card).unwrap();
+        file.write_all_at(bytes, at).unwrap();
+    };
+    let asked = |what: &str| run().assert_fails(4, &["will not overwrite", what]);
+    put(0, &mbr(&[]));
+    asked("it holds an empty partition table");
+    put(0, &mbr(&[(0x83, 2048, 4096), (7, 6144, 100)]));
+    asked("it holds 2 partitions: 1 (2.0 MiB), 2 (50.0 KiB)");
+    put(700, b"something");
+    asked("it holds data of an unknown kind");
+    put(len - 512, b"EFI PART");
+    asked("it holds data of an unknown kind");
+    put(0, b"Dear diary,");
+    asked("it holds");
+    let tools: [(&str, &[&str], &str); 4] = [
+        (
+            "mke2fs",
+            &["-q", "-F", "-t", "ext4", "-L", "photos"],
+            "ext4 `photos`",
+        ),
+        (
+            "mke2fs",
+            &["-q", "-F", "-t", "ext2"],
+            "ext2 or ext3, without",
+        ),
+        ("mkfs.vfat", &["-F", "32", "-n", "CAMERA"], "FAT32 `CAMERA`"),
+        ("mkswap", &["-L", "memory"], "swap `memory`"),
+    ];
+    for (program, options, what) in tools {
+        empty();
+        accepts(program, tool(program).args(options).arg(&card));
+        asked(&format!("it holds {what}"));
+    }
+    empty();
+    accepts("sgdisk", tool("sgdisk").args(["-n", "1:0:+1M"]).arg(&card));
+    asked("it holds 1 partition: 1 (1.0 MiB)");
+}
+
+#[test]
+fn only_images_of_disks_are_flashed() {
+    let dir = scratch();
+    let (file, card) = (dir.path().join("file"), dir.path().join("card"));
+    filled(&card, LEN);
+    let refused = |file: &Path, more: &[&str], words: &[&str]| {
+        let ran = flash_image(file, card.to_str().unwrap(), more);
+        ran.assert_fails(4, &["is not a disk image", "hint: "]);
+        ran.assert_fails(4, words);
+        assert!(is_empty_card(&card));
+    };
+    let bytes = |name: &str, bytes: &[u8]| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    };
+    let profile = bytes("node.toml", cli_support::PROFILE.as_bytes());
+    refused(
+        &profile,
+        &[],
+        &["node.toml", "holds text", "--profile NAME"],
+    );
+    let long = bytes("notes", "für später ".repeat(400).as_bytes());
+    refused(&long, &[], &["holds text"]);
+    let packed = bytes(
+        "node.toml.zst",
+        &zstd::encode_all(&b"[user]\n"[..], 1).unwrap(),
+    );
+    refused(&packed, &[], &["node.toml.zst", "holds text"]);
+    let zeros = bytes("zeros", &vec![0; 3 << 20]);
+    refused(&zeros, &[], &["holds nothing"]);
+    let binary = Path::new(env!("CARGO_BIN_EXE_imgbuild"));
+    refused(binary, &[], &["holds a program"]);
+    let qcow = bytes(
+        "disk.qcow2",
+        &[b"QFI\xfb\0\0\0\x03".as_slice(), &[0; 4096]].concat(),
+    );
+    refused(&qcow, &[], &["a qcow2 disk", "qemu-img convert"]);
+    let noise = bytes("noise", &image()[MIB as usize..][..70_000]);
+    refused(&noise, &[], &["data of an unknown kind"]);
+    let empty = bytes("table", &mbr(&[]));
+    refused(&empty, &[], &["an empty partition table"]);
+    let mut nonsense = mbr(&[(0x83, 1, 1)]);
+    nonsense[446] = 0x7f;
+    let nonsense = bytes("nonsense", &[nonsense.as_slice(), &[0; 4096]].concat());
+    refused(&nonsense, &[], &["data of an unknown kind"]);
+    // A file system is no disk, though FAT's first sector looks like one.
+    for (program, options) in [("mkfs.vfat", "-F32"), ("mke2fs", "-qF")] {
+        std::fs::File::create(&file)
+            .unwrap()
+            .set_len(40 << 20)
+            .unwrap();
+        accepts(program, tool(program).arg(options).arg(&file));
+        refused(&file, &[], &["without a partition table", "--partition"]);
+    }
+    // One that is not all there.
+    let cut = bytes("cut.img", &image()[..12 << 20]);
+    let ran = flash_image(&cut, card.to_str().unwrap(), &[]);
+    ran.assert_fails(
+        4,
+        &["cut.img is cut short: partition 1 ends at byte 22020096"],
+    );
+    assert!(is_empty_card(&card));
+    // A CD image that starts from a disk may claim more than it has.
+    let mut hybrid = vec![0; 1 << 20];
+    hybrid[..512].copy_from_slice(&mbr(&[(0x17, 64, 4096), (0xef, 100, 20)]));
+    hybrid[32769..32774].copy_from_slice(b"CD001");
+    let hybrid = bytes("hybrid.iso", &hybrid);
+    let ran = flash_image(&hybrid, card.to_str().unwrap(), &[]);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+}
+
+fn is_empty_card(card: &Path) -> bool {
+    bytes_at(card, 0..MIB).iter().all(|&b| b == 0xff)
 }
 
 #[test]

@@ -5,7 +5,7 @@ mod cli_support;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -102,7 +102,11 @@ type Write = fn(&CowDisk, &Path, PackOptions, &Job, &str) -> Result<Emitted>;
 const PACKED: [(&str, Write); 2] = [("zstd", write_zst), ("gzip", write_gz)];
 
 fn options(level: i32, threads: usize) -> PackOptions {
-    PackOptions { level, threads }
+    PackOptions {
+        level,
+        threads,
+        private: false,
+    }
 }
 
 #[test]
@@ -527,4 +531,144 @@ fn fewer_blocks_than_bmaptool_finds(image: &Path, ours: &Bmap) {
         ours.mapped()
     );
     assert!(ours.mapped() <= full);
+}
+
+/// Mode of a file of the output folder.
+fn mode(bench: &Workbench, name: &str) -> u32 {
+    use std::os::unix::fs::PermissionsExt;
+    let path = bench.path("out").join(name);
+    let metadata = path.metadata().unwrap_or_else(|e| panic!("{name}: {e}"));
+    metadata.permissions().mode() & 0o777
+}
+
+#[test]
+fn images_with_secrets_are_for_their_owner_alone() {
+    let bench = Workbench::new();
+    let base = fixture("trixie");
+    let build = |formats: &[&str], images: u32| {
+        let mut command = Command::new("sh");
+        command.args(["-c", "umask 022; exec \"$@\"", "sh"]);
+        command.arg(env!("CARGO_BIN_EXE_imgbuild"));
+        let mut more = vec!["--bmap"];
+        formats.iter().for_each(|f| more.extend(["--format", f]));
+        command.args(bench.build_args(base.to_str().unwrap(), &more));
+        bench.surround(&mut command);
+        let ran = Ran::of(command.output().unwrap());
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        for format in formats {
+            assert_eq!(mode(&bench, &format!("node.{format}")), images, "{format}");
+        }
+        for about in ["node.img.bmap", "SHA256SUMS"] {
+            assert_eq!(mode(&bench, about), 0o644, "{about}");
+        }
+    };
+    build(&["img", "img.xz"], 0o644);
+    let secrets = "[secrets]\npassword_hash = \"file:hash\"\n";
+    let profile = format!("{}{secrets}", cli_support::PROFILE);
+    bench.write("profiles/node.toml", profile);
+    bench.write("hash", format!("$6$abcdefgh${}", "a".repeat(86)));
+    build(&["img", "img.xz", "img.zst", "img.gz"], 0o600);
+}
+
+#[test]
+fn parts_of_a_killed_build_are_removed_by_the_next() {
+    let bench = Workbench::new();
+    let base = fixture("trixie");
+    let more = ["--format", "img.gz"];
+    let args = bench.build_args(base.to_str().unwrap(), &more);
+    let parts = || {
+        let files = cli_support::files_below(&bench.path("out"));
+        let is_part = |path: &PathBuf| path.to_string_lossy().ends_with(".part");
+        files.into_iter().filter(is_part).collect::<Vec<_>>()
+    };
+    let part_of = |child: &Child| {
+        let end = format!(".{}.part", child.id());
+        let found = parts()
+            .into_iter()
+            .find(|p| p.to_string_lossy().ends_with(&end));
+        found.ok_or(end)
+    };
+    let begin = || {
+        let mut child = bench
+            .imgbuild(&args)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        while part_of(&child).is_err() {
+            assert!(child.try_wait().unwrap().is_none(), "it made no part");
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        child
+    };
+    let mut killed = begin();
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    assert!(part_of(&killed).is_ok());
+    // Two that run at the same time: each lets the other's be.
+    let mut first = begin();
+    assert!(part_of(&killed).is_err(), "it was left");
+    let mut second = begin();
+    assert!(part_of(&first).is_ok(), "too fast, or taken away");
+    assert!(first.wait().unwrap().success() && second.wait().unwrap().success());
+    assert_eq!(parts(), Vec::<PathBuf>::new());
+    unpacked("gzip", &bench.path("out/node.img.gz"));
+}
+
+#[test]
+fn numbers_and_formats_that_are_none_are_refused_with_those_that_are() {
+    let bench = Workbench::new();
+    let refused = |args: &[&str], words: &[&str]| {
+        let ran = bench.run(&[&["--profile", "node"][..], args].concat());
+        ran.assert_fails(2, words);
+        assert!(!bench.path("out").exists());
+    };
+    let values = "img, img.xz, img.zst, img.gz";
+    refused(&["--format", "iso"], &["iso", values]);
+    refused(&["-j", "0"], &["--jobs", "at least 1"]);
+    refused(&["--jobs", "-3"], &["-3"]);
+    refused(&["--jobs", "many"], &["--jobs", "at least 1"]);
+    refused(&["--memory", "0"], &["--memory", "at least 1"]);
+    let help = bench.run(&["-h"]).stdout;
+    let help: Vec<&str> = help.split_whitespace().collect();
+    let help = help.join(" ");
+    assert!(
+        help.contains(&format!("[possible values: {values}]")),
+        "{help}"
+    );
+}
+
+/// The reader of stdout is gone, or that of stderr.
+#[test]
+fn a_closed_pipe_is_a_quiet_end() {
+    let bench = Workbench::new();
+    let piped = |command: &str| {
+        let mut shell = Command::new("bash");
+        let script = format!("set -o pipefail; {command}");
+        shell.args(["-c", &script, "bash", env!("CARGO_BIN_EXE_imgbuild")]);
+        bench.surround(&mut shell);
+        let ran = Ran::of(shell.output().unwrap());
+        assert_eq!(ran.code, Some(0), "{command}: {}", ran.stderr);
+        assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
+        ran
+    };
+    for command in [
+        "\"$1\" plan --json -p node | true",
+        "\"$1\" plan -p node | true",
+        "\"$1\" init new --overlays | head -1",
+        "\"$1\" check 2>&1 | true",
+        "! \"$1\" check -C /nonexistent 2>&1 | true",
+    ] {
+        // Whoever is late finds the pipe closed.
+        piped(
+            &command
+                .replace("\"$1\"", "{ sleep 0.2; \"$1\"")
+                .replace(" |", "; } |"),
+        );
+    }
+    // What was to be made is made.
+    assert!(bench.path("new/overlays").is_dir());
+    let full = "\"$1\" plan -p node > /dev/full || test $? = 1";
+    let said = piped(full).stderr;
+    assert!(said.contains("error: cannot write the results"), "{said}");
 }

@@ -681,7 +681,11 @@ fn another_user_with_a_password_and_offline() {
 fn another_user_through_cloud_init() {
     let world = World::new();
     let base = Base::fixture("trixie");
-    let request = Request::one(&base.path, "worker-2").set("user.name=alice");
+    // The owner's lines of config.txt: filters, and the same line twice.
+    let config = r#"boot.config_txt=["[pi4]", "over_voltage=2", "[all]", "gpu_mem=16", "[pi4]", "arm_freq=1800", "gpu_mem=16"]"#;
+    let request = Request::one(&base.path, "worker-2")
+        .set("user.name=alice")
+        .set(config);
     check(&world, base, &request);
     let plans = world.plans(&request);
     let node = Node::read(&world, base, &request, &plans[0]);

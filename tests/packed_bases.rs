@@ -9,6 +9,8 @@ use std::process::Command;
 use std::sync::LazyLock;
 
 use cli_support::{PROFILE, Ran, Workbench, files_below, fixture};
+use imgbuild::disk::RawFile;
+use imgbuild::disk::xz_container::{XzBlock, XzLayout};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
@@ -271,17 +273,70 @@ fn bases_packed_in_other_ways_give_the_same_node() {
 }
 
 #[test]
-fn damage_in_a_packed_base_is_found_where_it_is_read() {
-    let mut bytes = fs::read(packed()).unwrap();
-    // Near the start, in the boot partition.
-    bytes[3000] ^= 0x40;
-    let bench = Workbench::new();
-    bench.write("bad.img.xz", &bytes);
-    for format in ["img", "img.xz"] {
-        let ran = bench.run(&bench.build_args("bad.img.xz", &["--format", format]));
-        ran.assert_fails(1, &["of 280 of bad.img.xz", "damaged"]);
-        bench.assert_nothing_left();
+fn damage_in_a_packed_base_is_found_wherever_it_is() {
+    let whole = fs::read(packed()).unwrap();
+    let layout = XzLayout::read(&RawFile::open(Path::new(&packed())).unwrap());
+    let blocks = layout.unwrap().unwrap().blocks;
+    let largest = |blocks: &[XzBlock]| {
+        let largest = blocks.iter().max_by_key(|block| block.total_size());
+        largest.unwrap().offset as usize + 2000
+    };
+    // In the boot partition, in files of the root partition, and in the last block.
+    let half = blocks.len() / 2;
+    let last = blocks.last().unwrap().offset as usize + 20;
+    for at in [largest(&blocks[..half]), largest(&blocks[half..]), last] {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x40;
+        let bench = Workbench::new();
+        bench.write("bad.img.xz", &bytes);
+        for format in ["img", "img.xz"] {
+            let ran = bench.run(&bench.build_args("bad.img.xz", &["--format", format]));
+            ran.assert_fails(3, &["of 280 of bad.img.xz", "damaged"]);
+            bench.assert_nothing_left();
+        }
+        let args = [
+            "flash",
+            "-p",
+            "node",
+            "--base",
+            "bad.img.xz",
+            "--to",
+            "card",
+        ];
+        let ran = bench.run(&args);
+        ran.assert_fails(3, &["of 280 of bad.img.xz", "damaged"]);
+        assert!(!bench.path("card").exists());
     }
+}
+
+#[test]
+fn a_packed_base_of_the_users_own_is_verified_once() {
+    let bench = Workbench::new();
+    bench.write("base.img.xz", fs::read(packed()).unwrap());
+    let verifies = |more: &[&str]| {
+        let ran = build(&bench, "base.img.xz", more);
+        ran.stderr.contains("verifying base.img.xz")
+    };
+    // All of it is decoded anyway.
+    assert!(!verifies(&["--format", "img"]));
+    assert!(verifies(&[]));
+    assert!(!verifies(&[]));
+    assert!(!verifies(&["--format", "img", "--format", "img.xz"]));
+    // Another file in its place, with one bit less.
+    let mut bytes = fs::read(packed()).unwrap();
+    let (at, digest) = (bytes.len() / 2, hex(&bytes));
+    bytes[at] ^= 1;
+    fs::remove_file(bench.path("base.img.xz")).unwrap();
+    bench.write("base.img.xz", &bytes);
+    let again = || bench.run(&bench.build_args("base.img.xz", &[]));
+    again().assert_fails(3, &["verifying base.img.xz", "damaged"]);
+    let words = ["base.img.xz has the wrong sha256", &digest];
+    let more = ["--base-sha256", &digest];
+    let ran = bench.run(&bench.build_args("base.img.xz", &more));
+    ran.assert_fails(3, &words);
+    fs::copy(packed(), bench.path("base.img.xz")).unwrap();
+    fs::remove_dir_all(bench.path("cache")).unwrap();
+    assert!(!verifies(&more));
 }
 
 /// As many nodes as anybody has, at once, with more payload than the memory could hold.

@@ -87,7 +87,11 @@ fn write_all(base: &Arc<dyn ReadAt>, folder: &Path) {
     let path = folder.join("out.img");
     for digest in [true, false] {
         for threads in [1, 3] {
-            let options = ImgOptions { digest, threads };
+            let options = ImgOptions {
+                digest,
+                threads,
+                ..ImgOptions::default()
+            };
             let emitted = write_img_with(&disk, &path, options, &Job::silent(), "t").unwrap();
             check(&emitted, digest, &expected);
         }
@@ -155,7 +159,11 @@ fn a_raw_base_that_changes_meanwhile_is_noticed_or_does_no_harm() {
     std::fs::remove_file(&out).unwrap();
     for digest in [true, false] {
         file.set_len(2 * MIB as u64).unwrap();
-        let options = ImgOptions { digest, threads: 2 };
+        let options = ImgOptions {
+            digest,
+            threads: 2,
+            ..ImgOptions::default()
+        };
         let result = write_img_with(&disk, &out, options, &Job::silent(), "t");
         let text = format!("{:?}", result.unwrap_err());
         assert!(text.contains("base.img"), "{text}");

@@ -115,7 +115,7 @@ impl Lab {
     }
 
     fn at_path(&self, path: &Path) -> Result<BaseImage> {
-        self.fetcher().base(&BaseRequest::Path(path.to_owned()))
+        self.fetcher().base(&BaseRequest::file(path))
     }
 
     fn at_url(&self, url: &str, content: &[u8]) -> Result<BaseImage> {
@@ -256,6 +256,21 @@ fn xz(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = liblzma::read::XzEncoder::new(bytes, 1);
     encoder.read_to_end(&mut out).unwrap();
     out
+}
+
+/// The image as an .xz of many blocks.
+fn in_blocks() -> Vec<u8> {
+    let stream = liblzma::stream::MtStreamBuilder::new()
+        .threads(2)
+        .preset(1)
+        .block_size(100_000)
+        .encoder()
+        .unwrap();
+    let mut many = Vec::new();
+    liblzma::read::XzEncoder::new_stream(image().as_slice(), stream)
+        .read_to_end(&mut many)
+        .unwrap();
+    many
 }
 
 fn gz(bytes: &[u8]) -> Vec<u8> {
@@ -868,17 +883,7 @@ fn every_container_is_unpacked_whatever_its_name() {
 #[test]
 fn an_xz_of_many_blocks_is_unpacked() {
     let lab = Lab::new();
-    let stream = liblzma::stream::MtStreamBuilder::new()
-        .threads(2)
-        .preset(1)
-        .block_size(100_000)
-        .encoder()
-        .unwrap();
-    let mut many = Vec::new();
-    liblzma::read::XzEncoder::new_stream(image().as_slice(), stream)
-        .read_to_end(&mut many)
-        .unwrap();
-    let path = lab.file("many.img.xz", &many);
+    let path = lab.file("many.img.xz", &in_blocks());
     assert_is_image(&lab.at_path(&path).unwrap());
 }
 
@@ -906,11 +911,11 @@ fn an_xz_that_has_blocks_stays_packed_until_it_is_asked_for() {
     // Other ways of packing have to be unpacked.
     for packed in [gz(&image()), zst(&image()), zip(&[("a.img", &image())])] {
         let path = lab.file("a.packed", &packed);
-        assert_is_image(&lab.fetcher().find(&BaseRequest::Path(path)).unwrap());
+        assert_is_image(&lab.fetcher().find(&BaseRequest::file(path)).unwrap());
     }
     assert!(!lab.was_noted("blocks"));
     let path = lab.file("large.xz", &xz(&vec![0; 65 << 20]));
-    let found = lab.fetcher().find(&BaseRequest::Path(path)).unwrap();
+    let found = lab.fetcher().find(&BaseRequest::file(path)).unwrap();
     assert_eq!(fs::metadata(found.raw.unwrap()).unwrap().len(), 65 << 20);
     assert!(lab.was_noted("large.xz is not packed in blocks"));
 }
@@ -929,7 +934,7 @@ fn a_packed_image_of_the_wrong_size_is_found_without_unpacking() {
     let mut options = lab.options();
     options.max_image_bytes = 1 << 19;
     let path = lab.file("a.img.xz", &image_xz());
-    let found = lab.fetcher_with(options).find(&BaseRequest::Path(path));
+    let found = lab.fetcher_with(options).find(&BaseRequest::file(path));
     assert_error(found, ErrorKind::Refused, &["a.img.xz", "512.0 KiB"]);
     assert_eq!(lab.begun("unpacking"), 1);
 }
@@ -982,6 +987,66 @@ fn zeros_become_holes() {
 }
 
 #[test]
+fn a_local_file_with_a_digest_must_be_that() {
+    let lab = Lab::new();
+    let path = lab.file("a.img.xz", &image_xz());
+    let given = |sha256: String| BaseRequest::Path {
+        path: path.clone(),
+        sha256: Some(sha256),
+    };
+    let found = lab.fetcher().find(&given(sha256(&image_xz()))).unwrap();
+    assert_eq!(found.verified, Verified::Given);
+    let other = sha256(b"other");
+    assert_error(
+        lab.fetcher().find(&given(other.clone())),
+        ErrorKind::Verification,
+        &["a.img.xz", "wrong sha256", &other],
+    );
+    let result = lab.fetcher().find(&given("abc".to_owned()));
+    assert_error(result, ErrorKind::Usage, &["a.img.xz", "`abc`"]);
+}
+
+#[test]
+fn a_packed_file_that_nothing_vouches_for_is_verified_once() {
+    let lab = Lab::new();
+    let packed = in_blocks();
+    let path = lab.file("a.img.xz", &packed);
+    let vouch = |request: &BaseRequest| {
+        let fetcher = lab.fetcher();
+        let base = fetcher.find(request)?;
+        fetcher.vouch(&base)
+    };
+    let local = BaseRequest::file(&path);
+    vouch(&local).unwrap();
+    vouch(&local).unwrap();
+    assert_eq!(lab.begun("verifying"), 1);
+    assert_eq!(lab.cached("raw"), Vec::<PathBuf>::new());
+
+    // The same length, but for the file system's clock.
+    let mut damaged = packed.clone();
+    damaged[packed.len() / 2] ^= 0x10;
+    fs::write(&path, &damaged).unwrap();
+    for tries in 2..4 {
+        let parts = ["a.img.xz", "block ", "at byte", "damaged"];
+        assert_error(vouch(&local), ErrorKind::Verification, &parts);
+        assert_eq!(lab.begun("verifying"), tries);
+    }
+    // Whoever gives the digest of a file vouches for it.
+    let given = BaseRequest::Path {
+        path: path.clone(),
+        sha256: Some(sha256(&damaged)),
+    };
+    vouch(&given).unwrap();
+    let url = lab.server.serve("/a.img.xz", packed.clone());
+    vouch(&url_request(&url, &packed)).unwrap();
+    // What was unpacked was verified.
+    fs::write(&path, xz(b"another image")).unwrap();
+    lab.at_path(&path).unwrap();
+    vouch(&local).unwrap();
+    assert_eq!(lab.begun("verifying"), 3);
+}
+
+#[test]
 fn truncated_files_say_so() {
     let lab = Lab::new();
     let image = image();
@@ -994,14 +1059,14 @@ fn truncated_files_say_so() {
         for length in [container.len() / 2, container.len() - 3] {
             let path = lab.file(name, &container[..length]);
             let parts = [name, "truncated", &format!("{length} bytes")];
-            assert_error(lab.at_path(&path), ErrorKind::Failed, &parts);
+            assert_error(lab.at_path(&path), ErrorKind::Verification, &parts);
         }
     }
     let container = zip(&[("a.img", &image)]);
     let path = lab.file("a.zip", &container[..container.len() / 2]);
     assert_error(
         lab.at_path(&path),
-        ErrorKind::Failed,
+        ErrorKind::Verification,
         &["a.zip", "not a whole zip"],
     );
     lab.assert_nothing_kept();
@@ -1020,11 +1085,19 @@ fn damaged_files_say_so() {
         let middle = container.len() / 2;
         container[middle] ^= 0xFF;
         let path = lab.file(name, &container);
-        assert_error(lab.at_path(&path), ErrorKind::Failed, &[name, "damaged"]);
+        assert_error(
+            lab.at_path(&path),
+            ErrorKind::Verification,
+            &[name, "damaged"],
+        );
     }
     let trailing = [xz(&image), b"something trails".to_vec()].concat();
     let path = lab.file("b.xz", &trailing);
-    assert_error(lab.at_path(&path), ErrorKind::Failed, &["b.xz", "damaged"]);
+    assert_error(
+        lab.at_path(&path),
+        ErrorKind::Verification,
+        &["b.xz", "damaged"],
+    );
     lab.assert_nothing_kept();
 }
 
@@ -1051,7 +1124,7 @@ fn an_image_that_fills_disks_is_refused() {
     let path = lab.file("bomb.img.zst", &zst(&vec![0; 8 << 20]));
     let mut options = lab.options();
     options.max_image_bytes = 1 << 20;
-    let result = lab.fetcher_with(options).base(&BaseRequest::Path(path));
+    let result = lab.fetcher_with(options).base(&BaseRequest::file(path));
     assert_error(result, ErrorKind::Refused, &["bomb.img.zst", "1.0 MiB"]);
     lab.assert_nothing_kept();
 }
@@ -1086,8 +1159,8 @@ fn paths_that_are_no_images_are_usage_errors() {
 fn settings_are_aliases_urls_or_paths() {
     let of = |image: &str| BaseRequest::from_setting(image, None);
     assert_eq!(of("raspios-lite-arm64"), lite());
-    assert_eq!(of("base.IMG.XZ"), BaseRequest::Path("base.IMG.XZ".into()));
-    assert_eq!(of("images/base"), BaseRequest::Path("images/base".into()));
+    assert_eq!(of("base.IMG.XZ"), BaseRequest::file("base.IMG.XZ"));
+    assert_eq!(of("images/base"), BaseRequest::file("images/base"));
     let url = "https://x/a.img".to_owned();
     assert_eq!(of(&url), BaseRequest::Url { url, sha256: None });
 }

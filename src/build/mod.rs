@@ -9,6 +9,7 @@
 //! straight to its place. The copy takes 2 to 3 GB, can be removed at any time, and saves the next
 //! build of an `.img` about half a minute.
 
+mod base_check;
 mod memory;
 mod payloads;
 
@@ -28,11 +29,10 @@ use crate::plan::Plan;
 use crate::project::Project;
 use crate::source::{BaseImage, BaseRequest, FetchOptions, Fetcher};
 
+use base_check::BaseCheck;
+pub use base_check::check_with_bases;
 pub use memory::DEFAULT_MEMORY;
 use memory::Shares;
-
-/// Name of the checksum file in the output folder, in the format of sha256sum(1).
-const CHECKSUMS: &str = "SHA256SUMS";
 
 /// What to build, and where to.
 #[derive(Debug, Clone)]
@@ -178,14 +178,15 @@ pub fn build(
     options: &BuildOptions,
     job: &Job,
 ) -> Result<Built> {
-    let plans: Vec<Plan> = nodes
-        .iter()
-        .map(|node| project.plan(node, false))
-        .collect::<Result<_>>()?;
+    let plans = project.plans(nodes, false)?;
     emit::prepare_folder(&options.out)?;
     let fetcher = Fetcher::new(options.fetch.clone(), job.clone())?;
     let bases = open_bases(project, nodes, options, &fetcher)?;
+    let base_check = BaseCheck::open(project, nodes, &plans, &bases)?;
+    base_check.check()?;
     let payloads = payloads::load(&plans, &fetcher)?;
+    base_check.check_room(&payloads)?;
+    drop(base_check);
     let work: Vec<Work<'_>> = plans
         .iter()
         .zip(&bases)
@@ -249,9 +250,9 @@ fn base_request(project: &Project, node: &Node, options: &BuildOptions) -> BaseR
         return request.clone();
     }
     match BaseRequest::from_setting(&node.base.image, node.base.sha256.clone()) {
-        BaseRequest::Path(path) => {
+        BaseRequest::Path { path, sha256 } => {
             let path = crate::secrets::expand(&path.to_string_lossy(), project.folder());
-            BaseRequest::Path(path)
+            BaseRequest::Path { path, sha256 }
         }
         other => other,
     }
@@ -265,6 +266,10 @@ fn open_base(
     fetcher: &Fetcher,
 ) -> Result<Base> {
     let base = Base::open(fetcher.find(request)?, options)?;
+    // Otherwise all of it is decoded on its way to the outputs.
+    if base.splice.is_some() || !reads_all(options, false) {
+        fetcher.vouch(&base.image)?;
+    }
     let pays = sharing > 1 || clones(options, &fetcher.raw_folder());
     if base.packed.is_some() && pays && reads_all(options, base.splice.is_some()) {
         return Base::open(fetcher.unpack(base.image)?, options);
@@ -421,8 +426,14 @@ pub fn patched_node(
     let plan = project.plan(node, false)?;
     let fetcher = Fetcher::new(options.fetch.clone(), job.clone())?;
     let base = open_base(&base_request(project, node, options), 1, options, &fetcher)?;
+    let base = Arc::new(base);
+    let (plans, bases) = (std::slice::from_ref(&plan), std::slice::from_ref(&base));
+    let base_check = BaseCheck::open(project, &[node], plans, bases)?;
+    base_check.check()?;
+    let payloads = payloads::load(plans, &fetcher)?;
+    base_check.check_room(&payloads)?;
     let common = Common {
-        payloads: &payloads::load(std::slice::from_ref(&plan), &fetcher)?,
+        payloads: &payloads,
         options,
         shares: Shares::new(options, 1),
         pages: Arc::new(PageMemory::new(memory::PAGES, &std::env::temp_dir())),
@@ -433,7 +444,7 @@ pub fn patched_node(
     Ok(PatchedNode {
         disk,
         patched,
-        base: base.image.description,
+        base: base.image.description.clone(),
     })
 }
 
@@ -446,7 +457,7 @@ pub fn open_image(path: &Path, fetch: &FetchOptions, job: &Job) -> Result<Arc<Co
     }
     let fetcher = Fetcher::new(fetch.clone(), job.clone())?;
     let options = BuildOptions::without_files(None, fetch.clone(), None);
-    let image = fetcher.find(&BaseRequest::Path(path.to_owned()))?;
+    let image = fetcher.find(&BaseRequest::file(path))?;
     Ok(Arc::new(CowDisk::new(Base::open(image, &options)?.disk)))
 }
 
@@ -504,25 +515,36 @@ fn emit_one(
     let name = format!("{}.{}", work.plan.hostname, format.extension());
     let path = common.options.out.join(&name);
     let (threads, job) = (common.shares.threads, &common.job);
+    let private = work.plan.holds_secrets();
+    let pack = |level| PackOptions {
+        level,
+        threads,
+        private,
+    };
     match format {
         Format::Img => {
-            let digest = common.options.digests != Digests::Free;
-            emit::write_img_with(disk, &path, ImgOptions { digest, threads }, job, &name)
+            let options = ImgOptions {
+                digest: common.options.digests != Digests::Free,
+                threads,
+                private,
+            };
+            emit::write_img_with(disk, &path, options, job, &name)
         }
         Format::ImgXz => {
             let xz = XzOptions {
                 threads,
+                private,
                 ..common.options.packing.xz
             };
             emit::write_xz(disk, work.base.splice.as_ref(), &path, xz, job, &name)
         }
         Format::ImgZst => {
-            let level = common.options.packing.zstd_level;
-            emit::write_zst(disk, &path, PackOptions { level, threads }, job, &name)
+            let options = pack(common.options.packing.zstd_level);
+            emit::write_zst(disk, &path, options, job, &name)
         }
         Format::ImgGz => {
-            let level = common.options.packing.gzip_level;
-            emit::write_gz(disk, &path, PackOptions { level, threads }, job, &name)
+            let options = pack(common.options.packing.gzip_level);
+            emit::write_gz(disk, &path, options, job, &name)
         }
     }
 }
@@ -563,7 +585,7 @@ fn write_checksums<'a>(
     out: &Path,
     images: impl Iterator<Item = &'a Emitted>,
 ) -> Result<Option<PathBuf>> {
-    let path = out.join(CHECKSUMS);
+    let path = out.join(emit::CHECKSUMS);
     let mut sums: BTreeMap<String, String> = BTreeMap::new();
     let before = std::fs::read_to_string(&path);
     for line in before.as_deref().unwrap_or_default().lines() {

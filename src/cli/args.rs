@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::values::at_least_one;
 use crate::build::DEFAULT_MEMORY;
 use crate::emit::Format;
 
@@ -68,7 +69,7 @@ pub struct BaseArgs {
     /// Start from this image: a path, a URL, or a name like raspios-lite-arm64
     #[arg(long, value_name = "IMAGE")]
     pub base: Option<String>,
-    /// SHA-256 of the file behind the URL of --base
+    /// SHA-256 of the file that --base names
     #[arg(long, value_name = "HEX", requires = "base")]
     pub base_sha256: Option<String>,
     /// Use only what is in the cache, never the network
@@ -87,8 +88,8 @@ pub struct BuildArgs {
     /// Folder to write to
     #[arg(short, long, value_name = "DIR", default_value = "out")]
     pub out: PathBuf,
-    /// What to write: img.xz, img, img.zst or img.gz; can be given several times
-    #[arg(long, value_name = "FORMAT", default_value = "img.xz")]
+    /// Format of the images; repeatable
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "img.xz")]
     pub format: Vec<Format>,
     /// How hard to compress: what changed in an img.xz, all of an img.zst or img.gz
     #[arg(long, value_enum, default_value_t = Compress::Fast)]
@@ -101,10 +102,11 @@ pub struct BuildArgs {
     #[arg(long, value_enum, value_name = "WHICH", default_value_t = Checksums::Files)]
     pub checksums: Checksums,
     /// Nodes built at the same time, as far as --memory allows [default: one per processor]
-    #[arg(short, long, value_name = "N")]
+    #[arg(short, long, value_name = "N", value_parser = at_least_one::<usize>)]
     pub jobs: Option<usize>,
     /// MiB of memory to stay below, about, whatever the number of nodes; more memory, more at a time
-    #[arg(long, value_name = "MIB", default_value_t = DEFAULT_MEMORY >> 20)]
+    #[arg(long, value_name = "MIB", default_value_t = DEFAULT_MEMORY >> 20,
+        value_parser = at_least_one::<u64>)]
     pub memory: u64,
     /// Say more about what is done
     #[arg(short, long)]
@@ -151,6 +153,9 @@ pub struct CheckArgs {
     /// Do not look whether the secrets are there
     #[arg(long)]
     pub no_secrets: bool,
+    /// Also check against the base images: IMAGE, or the profiles' own. Never downloads
+    #[arg(long, value_name = "IMAGE", num_args = 0..=1)]
+    pub base: Option<Option<String>>,
 }
 
 #[derive(Debug, Args)]
@@ -178,6 +183,9 @@ pub struct FlashArgs {
     pub project: ProjectArgs,
     #[command(flatten)]
     pub base: BaseArgs,
+    /// Overwrite what DEVICE holds without asking
+    #[arg(short, long)]
+    pub yes: bool,
     /// Do not read back what was written
     #[arg(long)]
     pub no_verify: bool,

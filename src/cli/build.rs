@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::args::{BaseArgs, BuildArgs, Checksums, Compress};
 use super::open_project;
+use super::output;
 use crate::build::{BaseUse, BuildOptions, Digests, NodeImages, build};
 use crate::clock::source_date_epoch;
 use crate::disk::PAGE_SIZE;
@@ -46,11 +47,11 @@ pub fn run(args: &BuildArgs, job: &Job) -> Result<()> {
                 .note(&format!("{name}: sha256 of the raw image: {digest}"));
         }
         for image in &node.images {
-            println!("{}", image.path.display());
+            output::line(image.path.display())?;
         }
     }
     if let Some(sums) = built.checksums {
-        println!("{}", sums.display());
+        output::line(sums.display())?;
     }
     Ok(())
 }
@@ -95,25 +96,33 @@ fn describe_base(base: &BaseUse) -> String {
     }
 }
 
-/// What is a file here is that file, whatever its name.
 pub(super) fn base_request(args: &BaseArgs) -> Option<BaseRequest> {
     let image = args.base.as_ref()?;
+    Some(base_named(image, args.base_sha256.clone()))
+}
+
+/// What is a file here is that file, whatever its name.
+pub(super) fn base_named(image: &str, sha256: Option<String>) -> BaseRequest {
     let path = Path::new(image);
-    Some(match path.is_file() {
-        true => BaseRequest::Path(path.to_owned()),
-        false => BaseRequest::from_setting(image, args.base_sha256.clone()),
-    })
+    if path.is_file() {
+        BaseRequest::Path {
+            path: path.to_owned(),
+            sha256,
+        }
+    } else {
+        BaseRequest::from_setting(image, sha256)
+    }
 }
 
 pub(super) fn describe(hostname: &str, patched: &Patched) -> String {
+    let identity = match (&patched.cloud_init_off, patched.cloud_init) {
+        (_, true) => "through cloud-init".to_owned(),
+        (None, false) => "offline".to_owned(),
+        (Some(reason), false) => format!("offline (cloud-init of the base is off: {reason})"),
+    };
     format!(
-        "{hostname}: {} edits, identity {}, {} pages of 4 KiB changed, grown by {} MiB",
+        "{hostname}: {} edits, identity {identity}, {} pages of 4 KiB changed, grown by {} MiB",
         patched.edits,
-        if patched.cloud_init {
-            "through cloud-init"
-        } else {
-            "offline"
-        },
         patched.changed / PAGE_SIZE,
         patched.grown >> 20,
     )

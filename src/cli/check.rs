@@ -1,16 +1,30 @@
 //! `imgbuild check`: checks profiles without building anything.
 
 use super::args::CheckArgs;
+use super::build::base_named;
 use super::open_project;
+use crate::build::check_with_bases;
 use crate::error::Result;
 use crate::job::Job;
+use crate::problem::Problems;
+use crate::source::FetchOptions;
 
 pub fn run(args: &CheckArgs, job: &Job) -> Result<()> {
     let project = open_project(&args.project, &[], job)?;
-    project.check_files()?;
-    for node in &project.cluster.nodes {
-        project.plan(node, args.no_secrets)?;
+    let mut problems = Problems::new();
+    problems.keep(project.check_files())?;
+    let nodes = project.select(&[], true)?;
+    let plans = problems.keep(project.plans(&nodes, args.no_secrets))?;
+    if let (Some(image), Some(plans)) = (&args.base, &plans) {
+        let base = image.as_deref().map(|image| base_named(image, None));
+        let fetch = FetchOptions::from_env()?;
+        let checked = check_with_bases(&project, plans, base, fetch, job);
+        if let Some(names) = problems.keep(checked)? {
+            job.progress
+                .note(&format!("checked against {}", names.join(", ")));
+        }
     }
+    problems.report()?;
     let names: Vec<String> = project
         .cluster
         .nodes

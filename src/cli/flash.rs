@@ -6,11 +6,12 @@ use std::sync::Arc;
 use super::args::FlashArgs;
 use super::build::{base_request, describe, fetch_options};
 use super::open_project;
+use super::{confirm, output};
 use crate::build::{BuildOptions, open_image, patched_node};
 use crate::clock::source_date_epoch;
 use crate::disk::{CowDisk, ReadAt};
 use crate::error::{Error, ErrorKind, Result};
-use crate::flash::{Allowed, FlashOptions, Flashed, System, Target, flash};
+use crate::flash::{Allowed, Contents, FlashOptions, Flashed, System, Target, check_image, flash};
 use crate::job::Job;
 use crate::patch;
 
@@ -30,8 +31,12 @@ pub fn run(args: &FlashArgs, job: &Job) -> Result<()> {
     ] {
         target.check_source(source)?;
     }
-    let disk = match (&args.image, &args.profile) {
-        (Some(image), _) => open_image(image, &fetch_options(&args.base)?, job)?,
+    let image = args.image.as_deref();
+    let image = image.map(|path| image_disk(path, args, job)).transpose()?;
+    let contents = target.contents()?;
+    confirm::overwrite(&target, &contents, args.yes, &job.cancel)?;
+    let disk = match (image, &args.profile) {
+        (Some(disk), _) => disk,
         (None, Some(profile)) => node(profile, args, job)?,
         (None, None) => return Err(Error::usage("which node? Name one with --profile NAME")),
     };
@@ -47,14 +52,32 @@ pub fn run(args: &FlashArgs, job: &Job) -> Result<()> {
         Err(error) => return Err(error),
     };
     let target = examine()?;
+    unchanged(&target, &contents)?;
     job.progress.note(&format!("writing to {target}"));
     let options = FlashOptions {
         verify: !args.no_verify,
     };
     let flashed = flash(disk.as_ref(), &used, &target, options, job)?;
     job.progress.note(&describe_flashed(&flashed));
-    println!("{}", target.path().display());
-    Ok(())
+    output::line(target.path().display())
+}
+
+/// The image at `path`, which must be one.
+fn image_disk(path: &Path, args: &FlashArgs, job: &Job) -> Result<Arc<CowDisk>> {
+    let disk = open_image(path, &fetch_options(&args.base)?, job)?;
+    check_image(disk.as_ref(), path, args.partition)?;
+    Ok(disk)
+}
+
+/// The work takes minutes, and cards look like each other.
+fn unchanged(target: &Target, before: &Contents) -> Result<()> {
+    if target.contents()? == *before {
+        return Ok(());
+    }
+    Err(
+        Error::refused(format!("{target} does not hold what it held a moment ago"))
+            .with_hint("leave cards in their reader, and run the same command again"),
+    )
 }
 
 fn node(profile: &str, args: &FlashArgs, job: &Job) -> Result<Arc<CowDisk>> {

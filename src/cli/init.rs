@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::args::InitArgs;
+use super::output;
 use crate::config::ProfileSource;
 use crate::error::{Error, Result, ResultExt};
 use crate::overlay::Catalog;
@@ -31,7 +32,7 @@ fn write_folder(folder: &Path, files: &[(String, Vec<u8>)]) -> Result<()> {
         let parent = path.parent().unwrap_or(folder);
         fs::create_dir_all(parent).context(|| format!("making {}", parent.display()))?;
         fs::write(&path, bytes).context(|| format!("writing {}", path.display()))?;
-        println!("{}", path.display());
+        output::line(path.display())?;
     }
     Ok(())
 }

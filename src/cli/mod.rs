@@ -3,10 +3,13 @@
 mod args;
 mod build;
 mod check;
+mod confirm;
 mod flash;
 mod init;
+mod output;
 mod plan;
 mod report;
+mod values;
 
 use std::process::ExitCode;
 

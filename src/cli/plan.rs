@@ -2,6 +2,7 @@
 
 use super::args::PlanArgs;
 use super::open_project;
+use super::output;
 use crate::error::{Error, Result, ResultExt};
 use crate::job::Job;
 use crate::plan::{print_json, print_text};
@@ -14,17 +15,14 @@ pub fn run(args: &PlanArgs, job: &Job) -> Result<()> {
     }
     let project = open_project(&args.project, &args.nodes.profile, job)?;
     let nodes = project.select(&args.nodes.profile, args.nodes.all)?;
-    let mut plans = Vec::new();
-    for node in nodes {
-        plans.push(project.plan(node, true)?);
-    }
+    let plans = project.plans(&nodes, true)?;
     if args.json {
         let values: Vec<_> = plans.iter().map(print_json).collect();
         let text = serde_json::to_string_pretty(&values).context(|| "printing JSON".into())?;
-        println!("{text}");
+        output::line(text)?;
     } else {
         for plan in &plans {
-            print!("{}", print_text(plan));
+            output::text(&print_text(plan))?;
         }
     }
     Ok(())

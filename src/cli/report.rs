@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
+use super::output::tell;
 use crate::error::{Error, ErrorKind};
 use crate::job::{Progress, Task};
 
@@ -21,22 +22,22 @@ pub fn progress() -> Arc<dyn Progress> {
 pub fn print_error(error: &Error) {
     if error.kind() == ErrorKind::Interrupted {
         let left = error.hint().unwrap_or("nothing unfinished was left behind");
-        eprintln!("interrupted: {left}");
+        tell(format_args!("interrupted: {left}"));
         return;
     }
     let mut chain = error.chain();
     let first = chain.next().map(ToString::to_string).unwrap_or_default();
-    eprintln!("error: {first}");
+    tell(format_args!("error: {first}"));
     let mut last = first;
     for cause in chain {
         let text = cause.to_string();
         if text != last {
-            eprintln!("  caused by: {text}");
+            tell(format_args!("  caused by: {text}"));
         }
         last = text;
     }
     if let Some(hint) = error.hint() {
-        eprintln!("hint: {hint}");
+        tell(format_args!("hint: {hint}"));
     }
 }
 
@@ -84,14 +85,14 @@ struct Lines;
 impl Progress for Lines {
     fn begin(&self, label: &str, total: Option<u64>) -> Box<dyn Task> {
         match total {
-            Some(total) => eprintln!("{label} ({} MiB)", total >> 20),
-            None => eprintln!("{label}"),
+            Some(total) => tell(format_args!("{label} ({} MiB)", total >> 20)),
+            None => tell(label),
         }
         Box::new(LineTask)
     }
 
     fn note(&self, message: &str) {
-        eprintln!("{message}");
+        tell(message);
     }
 }
 

@@ -206,7 +206,7 @@ const USER: &[Key] = &[
         "Groups the user is in. Those of the default that the base does not have are left out.",
     )
     .or("[\"adm\", \"dialout\", \"cdrom\", \"audio\", \"users\", \"sudo\", \"video\", \"games\", \"plugdev\", \"input\", \"render\", \"netdev\", \"gpio\", \"i2c\", \"spi\"]"),
-    key("shell", Kind::NodePath, "Login shell.").or("\"/bin/bash\""),
+    key("shell", Kind::Shell, "Login shell.").or("\"/bin/bash\""),
     key(
         "sudo",
         Kind::String,
@@ -293,7 +293,7 @@ const DISK: &[Key] = &[
 /// Secrets that are not a role's.
 pub const SECRETS: &[(&str, &str)] = &[(
     "password_hash",
-    "The user's password as a crypt hash (yescrypt `$y$…` or SHA-512 `$6$…`). Without it the account has none.",
+    "The user's password as a crypt hash (yescrypt `$y$…`, SHA-512 `$6$…`, SHA-256 `$5$…`, bcrypt `$2b$…` or scrypt `$7$…`). Without it the account has none.",
 )];
 
 /// The tables, the top of a profile first.

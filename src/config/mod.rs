@@ -19,5 +19,5 @@ pub use node::{
     BaseSettings, Boot, Cluster, ClusterSettings, DiskSettings, DiskTable, FirstBoot, Locale,
     Network, Node, OptionTable, Ssh, Sudo, Time, User, Wifi,
 };
-pub use schema::{Field, Pattern, Schema, Table};
+pub use schema::{Field, Pattern, Schema, Table, full_match};
 pub use value::{Item, Origin, Value};

@@ -10,6 +10,7 @@ use super::kind::Kind;
 use super::value::{Item, Origin, Value};
 use crate::error::{Error, Result};
 use crate::problem::{Problem, Problems, nearest, quoted};
+use crate::secrets::check_reference;
 
 /// One key of a table.
 #[derive(Debug, Clone)]
@@ -45,13 +46,17 @@ pub struct Pattern {
 impl Pattern {
     /// `text` as something that only whole values match; `meaning` says it in words.
     pub fn new(text: &str, meaning: &str) -> std::result::Result<Self, String> {
-        let regex = Regex::new(&format!("^(?:{text})$"))
-            .map_err(|error| format!("`pattern` {text} is not a regular expression: {error}"))?;
         Ok(Self {
-            regex,
+            regex: full_match(text)?,
             meaning: meaning.to_owned(),
         })
     }
+}
+
+/// `pattern` as something that only whole texts match.
+pub fn full_match(pattern: &str) -> std::result::Result<Regex, String> {
+    Regex::new(&format!("^(?:{pattern})$"))
+        .map_err(|error| format!("`pattern` {pattern} is not a regular expression: {error}"))
 }
 
 /// A table of a profile and the keys it may have.
@@ -149,7 +154,12 @@ impl Schema {
         for (key, item) in table {
             if !names.contains(&key.as_str()) {
                 problems.push(unknown_key(&item.origin, key, "secrets", &names));
-            } else if item.value.as_text().is_none() {
+            } else if let Some(text) = item.value.as_text() {
+                // Empty takes back what is inherited.
+                if let Some(refusal) = check_reference(text).err().filter(|_| !text.is_empty()) {
+                    problems.push(refusal.problem(&item.origin, &dotted("secrets", key)));
+                }
+            } else {
                 let what = format!(
                     "`secrets.{key}` must be a string that says where the secret is, like `env:NAME`, `file:PATH` or `cmd:COMMAND`"
                 );

@@ -65,6 +65,10 @@ pub struct PartitionEntry {
     pub len: u64,
     /// `PARTUUID` as Linux prints it, in lower case.
     pub partuuid: String,
+    /// `PARTLABEL`; only partitions of a GPT have one.
+    pub label: String,
+    /// Whether its type says that it is a Linux file system.
+    pub is_linux: bool,
 }
 
 impl PartitionEntry {
@@ -80,11 +84,23 @@ pub struct PartitionTable {
     pub kind: TableKind,
     /// The FAT partition that the firmware starts from.
     pub boot: PartitionEntry,
-    /// The Linux root partition.
+    /// The Linux root partition: the first Linux partition, unless [`PartitionTable::with_root`]
+    /// has chosen another.
     pub root: PartitionEntry,
+    /// All partitions, in the order of the table.
+    pub partitions: Vec<PartitionEntry>,
 }
 
 impl PartitionTable {
+    /// The table with partition `number` as the root partition; it must be in the table.
+    pub fn with_root(mut self, number: u32) -> Result<Self> {
+        let found = self.partitions.iter().find(|p| p.number == number);
+        self.root = found.cloned().ok_or_else(|| {
+            Error::failed(format!("the partition table has no partition {number}"))
+        })?;
+        Ok(self)
+    }
+
     /// Offset at which the root partition of a disk of `size` bytes ends, when it is the last one
     /// and as long as it can be. Behind it lies the backup of a GPT.
     pub fn root_end(&self, size: u64) -> u64 {
@@ -120,6 +136,13 @@ pub fn read(disk: &dyn ReadAt) -> Result<PartitionTable> {
     layout.table()
 }
 
+/// All partitions of `disk`, whatever they are for and wherever they lie.
+pub fn partitions(disk: &dyn ReadAt) -> Result<(TableKind, Vec<PartitionEntry>)> {
+    let layout = read_layout(disk)?;
+    let partitions = layout.partitions.into_iter().map(|(_, entry)| entry);
+    Ok((layout.kind, partitions.collect()))
+}
+
 /// The byte ranges that the partition table itself takes: the first sector and, with a GPT, both
 /// headers and both arrays of entries, as far as they are on the disk.
 pub fn table_ranges(disk: &dyn ReadAt) -> Result<Vec<Range<u64>>> {
@@ -142,7 +165,7 @@ pub fn table_ranges(disk: &dyn ReadAt) -> Result<Vec<Range<u64>>> {
 pub fn grow_root(disk: &CowDisk, table: &PartitionTable, new_len: u64) -> Result<PartitionTable> {
     let layout = read_layout(disk)?;
     layout.check(disk.len())?;
-    let root = layout.table()?.root;
+    let root = layout.table()?.with_root(table.root.number)?.root;
     if root != table.root {
         return Err(Error::failed(
             "the partition table changed since it was read, so its root partition is not grown",
@@ -155,7 +178,7 @@ pub fn grow_root(disk: &CowDisk, table: &PartitionTable, new_len: u64) -> Result
             Some(gpt) => gpt.grow(disk, layout.mbr, &root, new_len)?,
         }
     }
-    read(disk)
+    read(disk)?.with_root(root.number)
 }
 
 fn read_layout(disk: &dyn ReadAt) -> Result<Layout> {
@@ -220,6 +243,7 @@ impl Layout {
             kind: self.kind.clone(),
             boot: find(Role::Boot, "FAT boot")?,
             root: find(Role::Root, "Linux root")?,
+            partitions: self.partitions.iter().map(|(_, p)| p.clone()).collect(),
         })
     }
 
@@ -265,6 +289,8 @@ fn mbr_layout(mbr: MBRHeader) -> Layout {
             start: u64::from(entry.starting_lba) * SECTOR_SIZE,
             len: u64::from(entry.sectors) * SECTOR_SIZE,
             partuuid: format!("{disk_id:08x}-{number:02x}"),
+            label: String::new(),
+            is_linux: role == Role::Root,
         };
         (role, entry)
     });
@@ -370,6 +396,8 @@ impl Gpt {
                 start,
                 len,
                 partuuid: entry.part_guid.to_string(),
+                label: entry.name.clone(),
+                is_linux: role == Role::Root,
             };
             partitions.push((role, entry));
         }

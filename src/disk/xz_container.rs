@@ -515,6 +515,6 @@ fn le32(bytes: &[u8]) -> u32 {
 const CUT_SHORT: &str = "it is cut short: its end is missing";
 
 fn damaged(why: &str) -> Error {
-    Error::failed(format!("the file is damaged: {why}"))
+    Error::verification(format!("the file is damaged: {why}"))
         .with_hint("download the image again; the copy at hand is not complete")
 }

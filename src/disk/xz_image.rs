@@ -533,7 +533,7 @@ fn check_of(check: Check, data: &[u8]) -> Vec<u8> {
 }
 
 fn damaged(why: &str) -> Error {
-    Error::failed(format!("the file is damaged: {why}"))
+    Error::verification(format!("the file is damaged: {why}"))
         .with_hint("download it again; the copy at hand is not what was published")
 }
 

@@ -218,6 +218,7 @@ mod os {
 
 #[cfg(test)]
 mod tests {
+    use super::super::output::Readers;
     use super::*;
     use crate::disk::RawFile;
 
@@ -240,7 +241,7 @@ mod tests {
         let ways: [Way; 3] = [|c| c.direct(1), |c| c.direct(3), |c| c.in_kernel()];
         for way in ways {
             let path = dir.path().join("copy.img");
-            let output = Output::create(&path).unwrap();
+            let output = Output::create(&path, Readers::All).unwrap();
             output.file().set_len(base.len()).unwrap();
             let copy = Copy {
                 base: &base,
@@ -258,7 +259,7 @@ mod tests {
     fn pieces_are_whole_pages_up_to_the_end() {
         let dir = tempfile::tempdir().unwrap();
         let base = base(dir.path());
-        let output = Output::create(&dir.path().join("copy.img")).unwrap();
+        let output = Output::create(&dir.path().join("copy.img"), Readers::All).unwrap();
         let copy = Copy {
             base: &base,
             file: base.as_file().unwrap(),

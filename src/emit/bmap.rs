@@ -9,7 +9,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use super::output::Output;
+use super::output::{Output, Readers};
 use super::{BUFFER, Emitted, hex};
 use crate::disk::ranges::{between, not_zero, whole_pages};
 use crate::disk::{CowDisk, PAGE_SIZE, ReadAt};
@@ -36,7 +36,7 @@ pub fn write_bmap(
     let mapped = mapped_ranges(disk, used, job)?;
     let digests = digests(disk, &mapped, threads, job, label)?;
     let text = text(disk.len(), &mapped, &digests)?;
-    let output = Output::create(path)?;
+    let output = Output::create(path, Readers::All)?;
     output
         .file()
         .write_all(text.as_bytes())

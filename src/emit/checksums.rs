@@ -3,8 +3,11 @@
 use std::io::Write;
 use std::path::Path;
 
-use super::output::Output;
+use super::output::{Output, Readers};
 use crate::error::{Error, Result};
+
+/// What the checksum file of an output folder is called.
+pub const CHECKSUMS: &str = "SHA256SUMS";
 
 /// Writes `entries` (digest, file name) to `path` in the format of `sha256sum -c`, sorted by name.
 /// Replaces a file that is there.
@@ -26,7 +29,7 @@ pub fn write_checksums(path: &Path, entries: &[(String, String)]) -> Result<()> 
         }
         text.push_str(&format!("{digest}  {name}\n"));
     }
-    let output = Output::create(path)?;
+    let output = Output::create(path, Readers::All)?;
     let mut file = output.file();
     file.write_all(text.as_bytes())
         .map_err(|e| output.explain(e))?;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use sha2::{Digest, Sha256};
 
-use super::output::Output;
+use super::output::{Output, Readers};
 use super::{BUFFER, Emitted, hex};
 use crate::disk::{CowDisk, ReadAt, is_zero};
 use crate::error::{Result, ResultExt};
@@ -27,6 +27,8 @@ pub struct PackOptions {
     /// Chunks packed at the same time; each takes about 10 MB at the lower levels. The bytes written
     /// do not depend on it.
     pub threads: usize,
+    /// The image holds secrets: nobody but its owner may read it.
+    pub private: bool,
 }
 
 /// A format made of packed chunks between a head and a tail.
@@ -58,13 +60,13 @@ pub(super) struct Record {
     pub check: u32,
 }
 
-/// Writes `disk` to `path`, packed by `packer` in `threads` threads, and hashes both the file and the
+/// Writes `disk` to `path`, packed by `packer`, and hashes both the file and the
 /// image on the way.
 pub(super) fn write_chunked(
     disk: &CowDisk,
     path: &Path,
     packer: &impl Packer,
-    threads: usize,
+    options: PackOptions,
     job: &Job,
     label: &str,
 ) -> Result<Emitted> {
@@ -74,7 +76,7 @@ pub(super) fn write_chunked(
         job,
         zeros: Mutex::default(),
     };
-    let output = Output::create(path)?;
+    let output = Output::create(path, Readers::of(options.private))?;
     output.check_space(chunks.expected_size()?, job)?;
     let mut writer = Writer {
         output: &output,
@@ -88,7 +90,7 @@ pub(super) fn write_chunked(
     writer.write(&packer.head())?;
     in_order(
         chunks.count(),
-        threads,
+        options.threads,
         &job.cancel,
         |index| chunks.pack(index),
         |_, chunk| writer.chunk(&chunk),

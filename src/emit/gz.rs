@@ -35,7 +35,7 @@ pub fn write_gz(
             .with_hint("the levels are 1 (fast) to 9 (small); 6 is the default"));
     };
     let packer = Pieces { level };
-    write_chunked(disk, path, &packer, options.threads, job, label)
+    write_chunked(disk, path, &packer, options, job, label)
 }
 
 struct Pieces {

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::base_copy::{clone_base, copy_base};
-use super::output::Output;
+use super::output::{Output, Readers};
 use super::{BUFFER, Emitted, hex};
 use crate::disk::{Block, CowDisk, PAGE_SIZE, ReadAt, XzImage, is_zero};
-use crate::error::{Result, ResultExt};
+use crate::error::{Error, Result, ResultExt};
 use crate::job::{Job, Task};
 use crate::parallel::in_order;
 
@@ -26,6 +26,8 @@ pub struct ImgOptions {
     pub digest: bool,
     /// Threads that read, or decode, and write at the same time.
     pub threads: usize,
+    /// The image holds secrets: nobody but its owner may read it.
+    pub private: bool,
 }
 
 impl Default for ImgOptions {
@@ -33,6 +35,7 @@ impl Default for ImgOptions {
         Self {
             digest: true,
             threads: std::thread::available_parallelism().map_or(1, |n| n.get().min(4)),
+            private: false,
         }
     }
 }
@@ -54,7 +57,7 @@ pub fn write_img_with(
     label: &str,
 ) -> Result<Emitted> {
     let size = disk.len();
-    let output = Output::create(path)?;
+    let output = Output::create(path, Readers::of(options.private))?;
     let mut task = job.progress.begin(label, Some(size));
     let (there, mut sha256) = place_and_hash(disk, &output, options, job, task.as_mut())?;
     if !there {
@@ -136,6 +139,7 @@ pub fn raw_digest(disk: &CowDisk, threads: usize, job: &Job, label: &str) -> Res
     let options = ImgOptions {
         digest: true,
         threads,
+        private: false,
     };
     let mut task = job.progress.begin(label, Some(disk.len()));
     let digest = pass(disk, None, options, job, task.as_mut())?;
@@ -188,27 +192,26 @@ fn pass(
     let zeros = vec![0; BUFFER];
     let mut hash = Sha256::new();
     let work = |index: usize| {
-        let content = match pieces.get(index) {
-            Some(piece) => piece.load(disk)?,
-            None => Content::Zeros,
-        };
-        if let (Some(output), Some(bytes), Some(piece)) =
-            (target, content.bytes(), pieces.get(index))
-        {
+        let piece = pieces
+            .get(index)
+            .ok_or_else(|| Error::failed(format!("the image has no piece {index}")))?;
+        let content = piece.load(disk)?;
+        if let (Some(output), Some(bytes)) = (target, content.bytes()) {
             write_data(output.file(), piece.range.start, bytes).map_err(|e| output.explain(e))?;
         }
-        Ok(match options.digest {
-            true => content,
-            false => Content::Zeros,
-        })
+        let kept = if options.digest {
+            content
+        } else {
+            Content::Zeros
+        };
+        Ok((kept, piece.range.end - piece.range.start))
     };
     in_order(
         pieces.len(),
         options.threads,
         &job.cancel,
         work,
-        |index, content| {
-            let len = pieces.get(index).map_or(0, |p| p.range.end - p.range.start);
+        |_, (content, len)| {
             match content.bytes() {
                 _ if !options.digest => {}
                 Some(bytes) => hash.update(bytes),

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use sha2::{Digest, Sha256};
 
 use super::encode::{Encoded, Encoder};
-use super::output::Output;
+use super::output::{Output, Readers};
 use super::recode::{BaseBlock, Memo, Recoder, read_disk, zero_block};
 use super::{BUFFER, Emitted, hex};
 use crate::disk::xz_container::{self, XzBlock, XzLayout};
@@ -73,6 +73,8 @@ pub struct XzOptions {
     /// Blocks encoded at the same time; each takes about 200 MB with preset 6, and up to 80 MB when
     /// transcoding. The bytes written do not depend on it.
     pub threads: usize,
+    /// The image holds secrets: nobody but its owner may read it.
+    pub private: bool,
 }
 
 impl XzOptions {
@@ -104,6 +106,7 @@ impl Default for XzOptions {
             preset: 1,
             transcode: true,
             threads: std::thread::available_parallelism().map_or(1, |n| n.get()),
+            private: false,
         }
     }
 }
@@ -122,7 +125,7 @@ pub fn write_xz(
 ) -> Result<Emitted> {
     let encoder = Encoder::new(options.preset)?;
     let plan = Plan::new(disk, base)?;
-    let output = Output::create(path)?;
+    let output = Output::create(path, Readers::of(options.private))?;
     output.check_space(plan.expected_size(disk)?, job)?;
     let source = base.map(Source::open).transpose()?;
     let mut writer = Writer {

@@ -40,7 +40,7 @@ pub fn write_zst(
     let packer = Frames {
         level: options.level,
     };
-    write_chunked(disk, path, &packer, options.threads, job, label)
+    write_chunked(disk, path, &packer, options, job, label)
 }
 
 struct Frames {

@@ -14,6 +14,7 @@ use super::space::Space;
 use super::superblock::Superblock;
 use crate::disk::Window;
 use crate::error::{Error, Result, ResultExt};
+use crate::job::Cancel;
 
 /// Bytes given to the engine in one write: it keeps a few copies of them.
 const CHUNK: usize = 8 << 20;
@@ -122,9 +123,19 @@ impl Ext4 {
         })
     }
 
+    /// Makes edits stop with an error when `cancel` says so.
+    pub fn stop_at(&mut self, cancel: Cancel) {
+        self.engine.stop_at(cancel);
+    }
+
     /// What `lstat` says of `path`; `None` when there is nothing.
     pub fn stat(&self, path: &str) -> Result<Option<Stat>> {
         Ok(path::find(&self.engine, path, false)?.map(|node| stat_of(&node)))
+    }
+
+    /// What `stat` says of `path`, symbolic links followed; `None` when they lead to nothing.
+    pub fn stat_target(&self, path: &str) -> Result<Option<Stat>> {
+        Ok(path::find(&self.engine, path, true)?.map(|node| stat_of(&node)))
     }
 
     /// The content of the file at `path`; symbolic links are followed.
@@ -210,18 +221,51 @@ impl Ext4 {
             fs.apply_create_at(place.parent, &place.name, 0o600)
         })?;
         self.date(place.parent, WHAT, path)?;
+        self.fill(number, content, len, WHAT, path)?;
+        self.apply(number, FileKind::File, attr, WHAT, path)
+    }
+
+    /// Gives the file at `path` (symbolic links are followed) another content and modification time
+    /// (Unix time, seconds). All else stays as it is: inode and names, owner, mode and extended
+    /// attributes, access control lists among them.
+    pub fn rewrite(&mut self, path: &str, content: &[u8], mtime: i64) -> Result<()> {
+        const WHAT: &str = "rewriting";
+        let node = path::require(&self.engine, path, true, WHAT)?;
+        if node.kind() != FileKind::File {
+            return Err(fail(WHAT, path, "it is not a regular file"));
+        }
+        let (number, len) = (node.number, content.len() as u64);
+        self.check_room(len, WHAT, path)?;
+        self.touched.insert(number);
+        self.engine.freed();
+        self.change(WHAT, path, |fs| fs.apply_truncate_ino(number, 0))?;
+        self.fill(number, &mut &content[..], len, WHAT, path)?;
+        self.change(WHAT, path, |fs| {
+            fs.apply_utimens_ino(number, 0, UTIME_OMIT, mtime, 0)
+        })
+    }
+
+    /// Writes the `len` bytes that `content` gives into the empty file `number`.
+    fn fill(
+        &mut self,
+        number: u32,
+        content: &mut dyn Read,
+        len: u64,
+        what: &str,
+        path: &str,
+    ) -> Result<()> {
         let mut buffer = vec![0; CHUNK.min(len as usize)];
         let mut done = 0;
         while done < len {
             let n = (len - done).min(CHUNK as u64) as usize;
             let chunk = &mut buffer[..n];
             content.read_exact(chunk).context(|| {
-                format!("ext4: {WHAT} {path} failed: its content has no {len} bytes")
+                format!("ext4: {what} {path} failed: its content has no {len} bytes")
             })?;
-            self.change(WHAT, path, |fs| fs.apply_pwrite_ino(number, done, chunk))?;
+            self.change(what, path, |fs| fs.apply_pwrite_ino(number, done, chunk))?;
             done += n as u64;
         }
-        self.apply(number, FileKind::File, attr, WHAT, path)
+        Ok(())
     }
 
     /// Makes an empty directory; its parent must exist, it must not.
@@ -441,7 +485,7 @@ impl Ext4 {
                     space.free_bytes()
                 ),
             )
-            .with_hint("give the root file system more room in the profile"));
+            .with_hint(super::MORE_ROOM));
         }
         Ok(())
     }

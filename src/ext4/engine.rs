@@ -8,6 +8,10 @@
 //! - Its rename within one directory fails when the directory's extent tree must grow a level for
 //!   the new name: it then looks for the old name through a tree node it has not written yet. The
 //!   new name is made and unmade first, which makes the room by a way that works.
+//! - Its rename of a directory looks for `..` above the new place, and does not find it in a directory
+//!   that Linux itself has given an index: four reserved bytes at the end of the root of the index,
+//!   left over from before, let it take the root for damaged. They are made zero first, which is what
+//!   they are to be.
 //! - It says "full" and "fragmented" as "corrupt": translated here.
 //! - It is large and young: a panic inside it is caught here, as the last resort, and ends the
 //!   edit with an error instead of the program.
@@ -21,15 +25,17 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use fs_ext4::Filesystem;
 use fs_ext4::bgd::BgdFlags;
 use fs_ext4::error::{Error as EngineError, Result as EngineResult};
-use fs_ext4::inode::Inode;
+use fs_ext4::inode::{Inode, InodeFlags};
 use fs_ext4::runtime::Runtime;
 
+use super::bytes::le32;
 use super::checksum::crc32c;
 use super::journal_shim::JournalShim;
 use super::steering::{Missing, Steering};
 use super::superblock::Superblock;
-use crate::disk::Window;
+use crate::disk::{Window, is_zero};
 use crate::error::{Error, Result};
+use crate::job::Cancel;
 
 /// Inode number of the root directory.
 pub(super) const ROOT: u32 = 2;
@@ -62,14 +68,17 @@ pub(super) struct Engine {
     broken: Cell<bool>,
     /// Where it may put things; `None` until it first changes something.
     steering: Option<Steering>,
-    /// Whether there may be room that it does not know of: freed, or hidden by the steering.
-    stale: bool,
+    /// Whether blocks or inodes were freed since it was mounted, which it does not know of.
+    freed: bool,
+    cancel: Cancel,
 }
 
 /// Why an engine call did not give what was asked for.
 pub(super) enum Failure {
     /// The engine's own word.
     Engine(EngineError),
+    /// The user wants to stop.
+    Stopped(Error),
     /// It panicked, or had done so before.
     Panic(String),
 }
@@ -117,7 +126,8 @@ impl Engine {
             mounted: None,
             broken: Cell::new(false),
             steering: None,
-            stale: false,
+            freed: false,
+            cancel: Cancel::default(),
         };
         engine
             .remount()
@@ -136,9 +146,8 @@ impl Engine {
         let mut fs = guarded(&self.broken, || {
             Filesystem::mount_with_runtime(shim, runtime)
         })?;
-        self.stale = false;
+        self.freed = false;
         if let Some(steering) = &self.steering {
-            self.stale = steering.hides();
             for (number, group) in fs.groups.iter_mut().enumerate() {
                 if steering.hides_inodes(number as u64) {
                     group.free_inodes_count = 0;
@@ -180,6 +189,11 @@ impl Engine {
         }
     }
 
+    /// Makes changes stop when `cancel` says so.
+    pub(super) fn stop_at(&mut self, cancel: Cancel) {
+        self.cancel = cancel;
+    }
+
     /// Has the engine change something; each change is done wholly or not at all.
     pub(super) fn change<T>(
         &mut self,
@@ -191,28 +205,39 @@ impl Engine {
             self.remount()?;
         }
         loop {
+            self.cancel.check().map_err(Failure::Stopped)?;
             let failure = match self.ask(&what) {
-                Err(failure) if self.stale => failure,
-                other => return other,
+                Err(failure) => failure,
+                done => return done,
             };
             let Some(missing) = failure.missing() else {
                 return Err(failure);
             };
-            if let Some(steering) = &mut self.steering {
-                steering.widen(missing);
+            if !self.has_more(missing) {
+                return Err(failure);
             }
             self.remount()?;
         }
     }
 
+    /// Whether there is room that the engine was not shown yet, which it will be when it is mounted
+    /// anew. What was freed is told once and the steering widens a limited number of times, so
+    /// asking again until this is false comes to an end.
+    fn has_more(&mut self, missing: Missing) -> bool {
+        let steering = self.steering.as_mut();
+        let widened = steering.is_some_and(|steering| steering.widen(missing));
+        std::mem::take(&mut self.freed) || widened
+    }
+
     /// Says that blocks or inodes have been freed.
     pub(super) fn freed(&mut self) {
-        self.stale = true;
+        self.freed = true;
     }
 
     /// Moves the entry `from` (directory, name) to `to`; replaces a file that is there.
     pub(super) fn rename(&mut self, from: (u32, &[u8]), to: (u32, &[u8])) -> Result<(), Failure> {
         let rename = |fs: &Filesystem| fs.apply_rename_at(from.0, from.1, to.0, to.1, true);
+        self.change(|fs| clean_index_roots(fs, to.0))?;
         match self.change(rename) {
             Err(failure) if failure.is_rename_defect() => {
                 self.change(|fs| fs.apply_create_at(to.0, to.1, 0o600))?;
@@ -237,8 +262,9 @@ impl Engine {
         let message = format!("ext4: {what} {path}");
         match failure {
             _ if full => self.full(&message),
+            Failure::Stopped(error) => error,
             Failure::Engine(EngineError::Io(error)) => {
-                Error::failed(format!("{message} failed")).with_source(error)
+                Error::around(format!("{message} failed"), error)
             }
             Failure::Engine(
                 error @ (EngineError::BadChecksum { .. }
@@ -273,8 +299,48 @@ impl Engine {
         Error::failed(format!(
             "{message} failed: the file system is full ({free})"
         ))
-        .with_hint("give the root file system more room in the profile")
+        .with_hint(super::MORE_ROOM)
     }
+}
+
+/// Deepest directory that is climbed up from; a path can hold no more names.
+const MAX_DEPTH: usize = 2048;
+/// Where `..` of a directory is in its first block, and the count of entries in the root of an index.
+const DOTDOT: usize = 12;
+const ROOT_COUNT: usize = 32;
+
+/// Makes the reserved bytes of index roots zero, in `directory` and in all above it (see the head of
+/// this file). They are the four before the checksum at the end of the block.
+fn clean_index_roots(fs: &Filesystem, directory: u32) -> EngineResult<()> {
+    let mut directory = directory;
+    for _ in 0..MAX_DEPTH {
+        let inode = fs.stat_ino(directory)?;
+        let Some(block) = fs.map_inode_logical(&inode, 0)? else {
+            return Ok(());
+        };
+        let mut root = vec![0; fs.sb.block_size() as usize];
+        let at = block * root.len() as u64;
+        fs.dev.read_at(at, &mut root)?;
+        let parent = le32(&root, DOTDOT);
+        let reserved = root.len() - 8..root.len() - 4;
+        if inode.flags & InodeFlags::INDEX.bits() != 0
+            && !is_zero(&root[reserved.clone()])
+            && fs
+                .csum
+                .verify_dx_tail(directory, inode.generation, &root, ROOT_COUNT)
+                == Some(true)
+        {
+            root[reserved].fill(0);
+            fs.csum
+                .patch_dx_tail(directory, inode.generation, &mut root, ROOT_COUNT);
+            fs.dev.write_at(at, &root)?;
+        }
+        if directory == ROOT {
+            return Ok(());
+        }
+        directory = parent;
+    }
+    Err(EngineError::Corrupt("directories go round in a circle"))
 }
 
 /// An error of ours among the engine's.

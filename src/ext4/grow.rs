@@ -9,6 +9,7 @@ use super::checksum::Checksums;
 use super::group_descriptor::{BLOCK_UNINIT, GroupDescriptor, INODE_UNINIT, INODE_ZEROED};
 use super::preflight;
 use super::resize_inode;
+use super::space::Space;
 use super::superblock::{self, Superblock};
 use crate::disk::{ReadAt, Window, is_zero};
 use crate::error::{Error, Result, ResultExt};
@@ -36,6 +37,39 @@ fn max_blocks(sb: &Superblock) -> u64 {
     } else {
         blocks.min(u64::from(u32::MAX))
     }
+}
+
+/// What the file system will have once it is grown to `len` bytes; never less than it has.
+pub fn space_at(window: &Window, len: u64) -> Result<Space> {
+    let old = Superblock::read(window)?;
+    let blocks = (len / old.block_size()).min(max_blocks(&old));
+    let new = resized(&old, blocks.max(old.blocks()));
+    let mut space = Space::of(&new);
+    let last = old.groups() - 1;
+    space.free_blocks += new.group_blocks(last) - old.group_blocks(last);
+    for group in old.groups()..new.groups() {
+        space.free_blocks += new
+            .group_blocks(group)
+            .saturating_sub(group_metadata(&new, group));
+        space.free_inodes += u64::from(new.inodes_per_group());
+    }
+    Ok(space)
+}
+
+/// `old` with `blocks` blocks, without a last group too small to be of use.
+fn resized(old: &Superblock, blocks: u64) -> Superblock {
+    let mut new = old.clone();
+    new.set_blocks(blocks);
+    let last = new.groups() - 1;
+    if last >= old.groups() && new.group_blocks(last) < group_metadata(&new, last) + RUNT {
+        new.set_blocks(new.group_start(last));
+    }
+    new
+}
+
+/// Blocks that a new group has no use for: copies of the superblock, bitmaps, inode table.
+fn group_metadata(sb: &Superblock, group: u64) -> u64 {
+    sb.super_blocks(group) + 2 + sb.inode_table_blocks()
 }
 
 /// Grows the file system to `new_len` bytes, rounded down to whole blocks; `window` must be at
@@ -76,7 +110,7 @@ impl<'a> Growth<'a> {
     /// `None` when there is nothing to gain.
     fn plan(window: &'a Window, checked: preflight::Checked, new_len: u64) -> Result<Option<Self>> {
         let old = checked.sb;
-        let mut blocks = new_len / old.block_size();
+        let blocks = new_len / old.block_size();
         if blocks < old.blocks() {
             return Err(Error::failed(format!(
                 "the ext4 file system has {} bytes and can not shrink to {new_len}",
@@ -91,15 +125,8 @@ impl<'a> Growth<'a> {
             ))
             .with_hint("ask for less; the first boot can grow it further, onto the whole card"));
         }
-        let mut new = old.clone();
-        new.set_blocks(blocks);
-        let last = new.groups() - 1;
-        let fixed = new.super_blocks(last) + 2 + new.inode_table_blocks();
-        if last >= old.groups() && new.group_blocks(last) < fixed + RUNT {
-            blocks = new.group_start(last);
-            new.set_blocks(blocks);
-        }
-        if blocks <= old.blocks() {
+        let new = resized(&old, blocks);
+        if new.blocks() <= old.blocks() {
             return Ok(None);
         }
         if new.gdt_blocks() != old.gdt_blocks() {
@@ -158,7 +185,7 @@ impl<'a> Growth<'a> {
         let start = sb.group_start(group);
         let block_bitmap = start + sb.super_blocks(group);
         let inode_table = block_bitmap + 2;
-        let used = sb.super_blocks(group) + 2 + sb.inode_table_blocks();
+        let used = group_metadata(sb, group);
         let blocks = sb.group_blocks(group);
 
         let mut descriptor = GroupDescriptor::empty(sb);

@@ -14,7 +14,8 @@
 //! | `superblock.rs`, `group_descriptor.rs`, `inode.rs`, `block_map.rs`, `features.rs`, `checksum.rs`, `bytes.rs` | the format |
 //! | `grow.rs`, `resize_inode.rs` | making it larger |
 //! | `steering.rs`, `gather.rs` | which part of the disk new data goes to, and what is moved there |
-//! | `space.rs` | what is free, and what files will need |
+//! | `space.rs`, `estimate.rs` | what is free, and what edits will take |
+//! | `names.rs`, `write_time.rs` | what an unopened file system says of itself |
 //! | `used.rs` | which parts of the disk are in use |
 
 mod block_map;
@@ -22,12 +23,14 @@ mod bytes;
 mod checksum;
 mod edit;
 mod engine;
+mod estimate;
 mod features;
 mod gather;
 mod group_descriptor;
 mod grow;
 mod inode;
 mod journal_shim;
+mod names;
 mod path;
 mod preflight;
 mod resize_inode;
@@ -37,8 +40,13 @@ mod superblock;
 mod used;
 mod write_time;
 
+/// What to do when a file system is full.
+const MORE_ROOM: &str = "raise `disk.size`, or leave it out: the image then grows as needed";
+
 pub use edit::{Attr, Entry, Ext4, FileKind, Stat};
-pub use grow::{grow, max_len};
-pub use space::{Space, blocks_needed};
+pub use estimate::Estimate;
+pub use grow::{grow, max_len, space_at};
+pub use names::{Names, names};
+pub use space::{Need, Space};
 pub use used::used_ranges;
-pub use write_time::last_written;
+pub use write_time::{label, last_written};

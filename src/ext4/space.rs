@@ -1,4 +1,4 @@
-//! What is free on a file system, and what files will need of it.
+//! What is free on a file system.
 
 use super::superblock::Superblock;
 
@@ -34,43 +34,16 @@ impl Space {
     }
 }
 
-/// Extents that fit into the inode itself.
-const INLINE_EXTENTS: u64 = 4;
-/// We write in pieces of this many bytes, and count each as an extent of its own: what a badly
-/// fragmented file system would make of it.
-const PIECE: u64 = 1 << 20;
-
-/// An upper estimate, for planning, of the blocks of `block_size` bytes that new files with these
-/// contents (bytes) take: data, extent blocks for the large ones, and their directory entries.
-/// Symbolic links count with the length of their target, directories with 0.
-pub fn blocks_needed(sizes: impl IntoIterator<Item = u64>, block_size: u64) -> u64 {
-    let block_size = block_size.max(1024);
-    let mut entries: u64 = 0;
-    let mut blocks: u64 = 0;
-    for size in sizes {
-        entries += 1;
-        let extents = size.div_ceil(PIECE);
-        let nodes = if extents <= INLINE_EXTENTS {
-            0
-        } else {
-            extents.div_ceil(block_size / 12 / 2) + 1
-        };
-        // A directory has at least one block; a file of up to one block is counted likewise.
-        blocks = blocks.saturating_add(size.div_ceil(block_size).max(1) + nodes);
-    }
-    // An entry takes at most 263 bytes; half-full directory blocks after splits.
-    blocks.saturating_add(entries.saturating_mul(2 * 263).div_ceil(block_size))
+/// What edits take of a file system, at most.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Need {
+    pub inodes: u64,
+    pub blocks: u64,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn estimates_are_above_what_is_taken() {
-        assert_eq!(blocks_needed([], 4096), 0);
-        assert!(blocks_needed([1, 4096, 4097], 4096) >= 4);
-        assert!(blocks_needed([1 << 30], 4096) > (1 << 18));
-        assert!(blocks_needed([u64::MAX], 1024) > u64::MAX / 1025);
+impl Need {
+    /// Whether there is as much.
+    pub fn fits(&self, space: &Space) -> bool {
+        self.inodes <= space.free_inodes && self.blocks <= space.free_blocks
     }
 }

@@ -65,21 +65,21 @@ impl Steering {
         self.open >= self.stretches.len()
     }
 
-    /// Whether anything is hidden.
-    pub(super) fn hides(&self) -> bool {
-        !self.is_everything() || self.inodes.is_some()
-    }
-
     /// Free blocks that the superblock does not count at the moment.
     pub(super) fn fenced_blocks(&self) -> u64 {
         self.fenced.iter().map(|run| run.end - run.start).sum()
     }
 
-    /// Shows more: twice as many stretches, or all inodes.
-    pub(super) fn widen(&mut self, missing: Missing) {
+    /// Shows more: twice as many stretches, or all inodes. False when all that is missing was shown
+    /// already.
+    pub(super) fn widen(&mut self, missing: Missing) -> bool {
         match missing {
-            Missing::Blocks => self.open = self.open.saturating_mul(2),
-            Missing::Inodes => self.inodes = None,
+            Missing::Blocks if self.is_everything() => false,
+            Missing::Blocks => {
+                self.open = self.open.saturating_mul(2);
+                true
+            }
+            Missing::Inodes => self.inodes.take().is_some(),
         }
     }
 

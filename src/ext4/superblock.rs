@@ -13,7 +13,7 @@ pub(super) const OFFSET: u64 = 1024;
 /// Length of the superblock, bytes.
 pub(super) const SIZE: usize = 1024;
 
-const MAGIC: u16 = 0xEF53;
+pub(super) const MAGIC: u16 = 0xEF53;
 const CHECKSUM: usize = 0x3FC;
 /// `s_state`: cleanly put away.
 const STATE_VALID: u16 = 1;

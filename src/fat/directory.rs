@@ -134,6 +134,18 @@ impl Directory {
         }
     }
 
+    /// The name of the volume, if this is the root directory and it has one.
+    pub fn label(&self) -> Option<String> {
+        self.bytes
+            .chunks_exact(SLOT)
+            .take_while(|slot| slot[0] != END)
+            .find(|slot| {
+                let kind = slot[11] & ATTR_MASK;
+                slot[0] != FREE && kind != ATTR_LONG_NAME && kind & ATTR_VOLUME != 0
+            })
+            .map(|slot| String::from_utf8_lossy(&slot[..11]).trim_end().to_owned())
+    }
+
     pub fn find(&self, wanted: &str) -> Option<&Entry> {
         self.entries
             .iter()

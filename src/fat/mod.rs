@@ -73,6 +73,13 @@ impl Fat {
         })
     }
 
+    /// The same with `time` for everything that is written from now on.
+    #[must_use]
+    pub fn dated(mut self, time: i64) -> Self {
+        self.time = DosTime::from_unix(time);
+        self
+    }
+
     /// The bytes of the file at `path`; `None` when there is none (or a folder).
     pub fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {
         match self.find(&name::split(path)?)? {
@@ -132,6 +139,12 @@ impl Fat {
         }
         files.sort();
         Ok(files)
+    }
+
+    /// The label: an entry of the root directory, which is where Linux looks. Empty without one.
+    pub fn label(&self) -> Result<String> {
+        let root = self.directory(self.geometry.root_cluster)?;
+        Ok(root.label().unwrap_or_default())
     }
 
     /// Bytes of the clusters that nothing uses.

@@ -6,10 +6,13 @@
 //! back: a card that is not complete never looks as if it could boot. Read-back compares a digest of
 //! every chunk, since cards that fail, and fake ones, take writes without a complaint.
 //!
-//! [`Target::examine`] holds every reason not to write to a device, [`flash`] the work, and
+//! [`Target::examine`] holds every reason not to write to a device, [`Contents`] what would be lost
+//! there, [`check_image`] every reason not to write an image, [`flash`] the work, and
 //! [`Medium`] is what it works on.
 
+mod contents;
 mod copy;
+mod image;
 mod medium;
 mod system;
 mod target;
@@ -18,6 +21,8 @@ mod verify;
 use std::io::{self, ErrorKind};
 use std::ops::Range;
 
+pub use contents::{Contents, Partition, Volume};
+pub use image::check_image;
 pub use medium::Medium;
 pub use system::{BlockDevice, DeviceNumber, OwnDisk, System, Use};
 pub use target::{Allowed, Target};

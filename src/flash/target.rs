@@ -3,12 +3,13 @@
 use std::fmt;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Seek, SeekFrom};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use super::contents::Contents;
 use super::medium::{OpenFile, Way};
 use super::system::{BlockDevice, DeviceNumber, System};
-use crate::disk::SECTOR_SIZE;
+use crate::disk::{ReadAt, SECTOR_SIZE};
 use crate::error::{Error, Result, ResultExt};
 use crate::job::Job;
 
@@ -145,6 +146,15 @@ impl Target {
         })
     }
 
+    /// What it holds now.
+    pub fn contents(&self) -> Result<Contents> {
+        let Some(len) = self.len else {
+            return Ok(Contents::Blank);
+        };
+        let file = File::open(&self.path).map_err(|e| self.explain_open(e))?;
+        Ok(Contents::of(&Peek { file, len }))
+    }
+
     /// Refuses a target that is the image itself. What is no file (a URL, say) is another thing.
     pub fn check_source(&self, source: Option<&Path>) -> Result<()> {
         let same = source.and_then(|source| {
@@ -191,7 +201,8 @@ impl Target {
     fn open_file(&self, image_len: u64) -> Result<OpenFile> {
         let mut options = OpenOptions::new();
         options.read(true).write(true);
-        options.create_new(self.kind == Kind::NewFile);
+        // It may hold secrets.
+        options.create_new(self.kind == Kind::NewFile).mode(0o600);
         let open = || -> io::Result<(File, u64)> {
             let file = options.open(&self.path)?;
             if self.len.is_none() {
@@ -276,6 +287,22 @@ impl Target {
             false => Error::failed(message),
         };
         explained.with_source(error).with_hint(hint)
+    }
+}
+
+/// A target that is only looked at. Devices do not have their length where files have it.
+struct Peek {
+    file: File,
+    len: u64,
+}
+
+impl ReadAt for Peek {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        (self.file.read_exact_at(buf, offset)).context(|| format!("reading at offset {offset}"))
     }
 }
 

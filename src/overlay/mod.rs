@@ -9,6 +9,8 @@ mod filters;
 mod functions;
 mod host_key;
 mod role;
+mod secret_use;
+mod shared_secrets;
 mod template;
 
 pub use catalog::Catalog;
@@ -16,4 +18,6 @@ pub use check::{Findings, check_roles, check_rules};
 pub use context::{ClusterContext, NodeContext, USER_ID};
 pub use files::{FileKind, OverlayFile, Part, clean_path};
 pub use role::{Payload, Role, parse_mode, parse_owner};
-pub use template::{Renderer, SecretMode, check_secrets};
+pub use secret_use::check_secrets;
+pub use shared_secrets::check_shared_secrets;
+pub use template::{Renderer, SecretMode};

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::files::{Entry, MANIFEST, OverlayFile, clean_path, overlay_files};
+use super::secret_use::SecretUse;
 use crate::config::{Field, Item, Kind, Origin, Pattern, Table, Value};
 use crate::error::{Error, Result};
 use crate::problem::{Problem, Problems, nearest};
@@ -116,25 +117,6 @@ pub struct OptionSpec {
     pub pattern_help: Option<String>,
     /// Expression without which setting the option has no effect.
     pub when: Option<String>,
-    pub help: String,
-}
-
-/// A secret that a role asks for.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SecretUse {
-    #[serde(default)]
-    pub required: Required,
-    /// When not empty, the value begins with one of them.
-    #[serde(default)]
-    pub prefixes: Vec<String>,
-    /// Condition under which `prefixes` hold.
-    pub prefixes_when: Option<String>,
-    /// Characters that the value has at least.
-    #[serde(default)]
-    pub min_length: usize,
-    /// Template: the last day it can be used, `YYYY-MM-DD`, or nothing.
-    pub expires: Option<String>,
     pub help: String,
 }
 
@@ -250,6 +232,10 @@ impl Role {
         }
         self.check_options(place)?;
         self.check_conditions(place)?;
+        for (name, secret) in &m.secrets {
+            let rules = secret.check_rules(&m.secrets);
+            rules.map_err(|why| usage(format!("secret {name}: {why}")))?;
+        }
         for (path, mode) in m.modes.iter().chain(&m.directories) {
             parse_mode(mode).map_err(|why| usage(format!("mode of {path}: {why}")))?;
         }

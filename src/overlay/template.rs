@@ -10,17 +10,17 @@ use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value, context};
 use super::filters;
 use super::functions;
 use super::host_key::HostKey;
-use super::role::{Required, Role, SecretUse};
-use crate::clock;
+use super::role::{Required, Role};
+use super::secret_use::key_of;
 use crate::config::{Node, Origin};
 use crate::error::{Error, Result};
-use crate::secrets;
+use crate::secrets::{REDACTED, Secret, Vault};
 
 /// Whether rendering may see secrets.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub enum SecretMode {
-    /// Resolve them; relative paths start at this folder.
-    Resolve(std::path::PathBuf),
+    /// Take their values from this vault.
+    Resolve(Arc<Vault>),
     /// Put a placeholder in their place.
     Redact,
 }
@@ -47,47 +47,38 @@ struct SecretAccess {
     mode: SecretMode,
     references: BTreeMap<String, (String, Origin)>,
     declared: BTreeSet<String>,
-    /// Values by name: a command is only run once.
-    known: Mutex<BTreeMap<String, String>>,
-    profile: String,
     role: String,
 }
 
 impl SecretAccess {
-    fn get(&self, name: &str) -> Result<String> {
-        let wanted_by = wanted_by(name, &self.profile, &self.role);
+    /// The value; None where it must not be seen.
+    fn get(&self, name: &str) -> Result<Option<Secret>> {
+        let role = &self.role;
         if !self.declared.contains(name) {
             return Err(Error::usage(format!(
-                "the role {} uses the secret `{name}` without declaring it in [secrets] of its role.toml",
-                self.role
+                "the role {role} uses the secret `{name}` without declaring it in [secrets] of its role.toml",
             )));
         }
         let Some((reference, origin)) = self.references.get(name) else {
-            return Err(missing(&wanted_by, name));
+            let what = format!("the role {role} uses `{}`, which is not set", key_of(name));
+            return Err(Error::usage(what));
         };
         match &self.mode {
-            SecretMode::Redact => Ok(secrets::REDACTED.to_owned()),
-            SecretMode::Resolve(project) => {
-                let mut known = self.known.lock().unwrap_or_else(|e| e.into_inner());
-                if let Some(value) = known.get(name) {
-                    return Ok(value.clone());
-                }
-                let value = secrets::resolve(reference, project, origin, &wanted_by)?;
-                known.insert(name.to_owned(), value.clone());
-                Ok(value)
+            SecretMode::Redact => Ok(None),
+            SecretMode::Resolve(vault) => {
+                let value = vault.get(reference);
+                let value = value.map_err(|refusal| refusal.error(origin, &key_of(name)))?;
+                Ok(Some(value))
             }
         }
     }
-}
 
-fn wanted_by(name: &str, profile: &str, role: &str) -> String {
-    format!("`secrets.{name}` of profile {profile} for the role {role}")
-}
-
-fn missing(wanted_by: &str, name: &str) -> Error {
-    Error::usage(format!("{wanted_by} is not set")).with_hint(format!(
-        "say where it is: [secrets] {name} = \"env:NAME\", \"file:PATH\" or \"cmd:COMMAND\""
-    ))
+    /// What a template sees.
+    fn text(&self, name: &str) -> Result<String> {
+        let value = self.get(name)?;
+        let text = value.as_ref().map_or(REDACTED, Secret::expose);
+        Ok(text.to_owned())
+    }
 }
 
 impl Renderer {
@@ -97,10 +88,8 @@ impl Renderer {
         let failure = Arc::new(Mutex::new(None));
         let access = Arc::new(SecretAccess {
             mode,
-            known: Mutex::default(),
             references: node.secrets.clone(),
             declared: role.manifest.secrets.keys().cloned().collect(),
-            profile: node.profile.clone(),
             role: role.name.clone(),
         });
         let mut env = Environment::new();
@@ -112,7 +101,7 @@ impl Renderer {
         env.add_function("has_secret", move |name: &str| names.contains(name));
         let (slot, source) = (failure.clone(), access.clone());
         let get = move |name: &str| {
-            source.get(name).map_err(|error| {
+            source.text(name).map_err(|error| {
                 let message = error.to_string();
                 *slot.lock().unwrap_or_else(|e| e.into_inner()) = Some(error);
                 minijinja::Error::new(ErrorKind::InvalidOperation, message)
@@ -196,6 +185,12 @@ impl Renderer {
         })
     }
 
+    /// Whether expressions see the values of secrets, or only what stands in for them. A condition on
+    /// a value says nothing without them.
+    pub fn sees_secrets(&self) -> bool {
+        matches!(self.access.mode, SecretMode::Resolve(_))
+    }
+
     /// A message, rendered with an `item`. It cannot hold a secret.
     pub fn message(&self, text: &str, item: &Value) -> Result<String> {
         self.env
@@ -213,15 +208,12 @@ impl Renderer {
 
     /// Whether the secret `name` is given and may be read.
     pub fn can_read(&self, name: &str) -> bool {
-        self.access.mode != SecretMode::Redact && self.access.references.contains_key(name)
+        self.sees_secrets() && self.access.references.contains_key(name)
     }
 
     /// The value of a secret, where rendering may see secrets.
-    fn secret(&self, name: &str) -> Result<Option<String>> {
-        match self.access.mode {
-            SecretMode::Redact => Ok(None),
-            SecretMode::Resolve(_) => self.access.get(name).map(Some),
-        }
+    pub(super) fn value(&self, name: &str) -> Result<Option<Secret>> {
+        self.access.get(name)
     }
 
     /// Whether a secret or an option must be there.
@@ -260,83 +252,4 @@ fn syntax() -> SyntaxConfig {
         .keep_trailing_newline(true)
         .build()
         .unwrap_or_default()
-}
-
-/// Errors when a secret that `role` needs has no place to come from, or when one can not be right.
-pub fn check_secrets(role: &Role, node: &Node, renderer: &Renderer) -> Result<()> {
-    for (name, secret) in &role.manifest.secrets {
-        let wanted_by = wanted_by(name, &node.profile, &role.name);
-        match node.secrets.get(name) {
-            None if renderer.is_required(&secret.required)? => {
-                return Err(missing(&wanted_by, name));
-            }
-            None => {}
-            Some((_, origin)) => {
-                let what = format!("{origin}: {wanted_by}");
-                check_expiry(secret, &what, renderer)?;
-                check_prefix(secret, name, &what, renderer)?;
-                check_length(secret, name, &what, renderer)?;
-            }
-        }
-    }
-    Ok(())
-}
-
-fn check_expiry(secret: &SecretUse, what: &str, renderer: &Renderer) -> Result<()> {
-    let Some(template) = &secret.expires else {
-        return Ok(());
-    };
-    let text = renderer.text(template)?;
-    let date = text.trim();
-    if date.is_empty() {
-        return Ok(());
-    }
-    let last = clock::parse_date(date).ok_or_else(|| {
-        Error::usage(format!(
-            "{what}: it is said to expire on `{date}`, which is not a date"
-        ))
-        .with_hint("write the date as 2026-12-31")
-    })?;
-    match last < clock::today()? {
-        true => Err(
-            Error::usage(format!("{what} expired on {date}")).with_hint(format!(
-                "make a new one, and change the date too: {}",
-                secret.help
-            )),
-        ),
-        false => Ok(()),
-    }
-}
-
-fn check_prefix(secret: &SecretUse, name: &str, what: &str, renderer: &Renderer) -> Result<()> {
-    let prefixes = &secret.prefixes;
-    if prefixes.is_empty() || !renderer.holds(secret.prefixes_when.as_deref())? {
-        return Ok(());
-    }
-    let value = renderer.secret(name)?;
-    let fits = |value: &String| prefixes.iter().any(|p| value.starts_with(p));
-    match value.as_ref().is_none_or(fits) {
-        true => Ok(()),
-        false => Err(Error::usage(format!(
-            "{what} does not begin with {}",
-            prefixes.join(" or ")
-        ))
-        .with_hint(&secret.help)),
-    }
-}
-
-fn check_length(secret: &SecretUse, name: &str, what: &str, renderer: &Renderer) -> Result<()> {
-    if secret.min_length == 0 {
-        return Ok(());
-    }
-    let value = renderer.secret(name)?;
-    let fits = |value: &String| value.chars().count() >= secret.min_length;
-    match value.as_ref().is_none_or(fits) {
-        true => Ok(()),
-        false => Err(Error::usage(format!(
-            "{what} is shorter than {} characters",
-            secret.min_length
-        ))
-        .with_hint(&secret.help)),
-    }
 }

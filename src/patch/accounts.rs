@@ -31,11 +31,15 @@ const SUBORDINATE_IDS: &str = "100000:65536";
 /// Makes the first user of the base (the one with `account.uid`) into `account`, or adds it.
 /// `day` is the day of the last password change, in days since 1970.
 pub fn apply(files: &mut AccountFiles, account: &Account, day: i64) -> Result<Before> {
-    let old = lines(&files.passwd)
-        .find(|fields| number(fields, 2) == Some(account.uid))
-        .map(|fields| (fields[0].to_owned(), fields.get(5).map(|h| (*h).to_owned())));
-    let (old_name, home) = old.unwrap_or((String::new(), None));
-    refuse_taken_names(files, account, &old_name)?;
+    if let Some(obstacle) = obstacles(&files.passwd, &files.group, account).pop() {
+        return Err(
+            Error::usage(format!("`user.name`: {}", obstacle.what)).with_hint(obstacle.hint)
+        );
+    }
+    let (old_name, home) = match first_user(&files.passwd, account.uid) {
+        Some(user) => (user.name, Some(user.home)),
+        None => (String::new(), None),
+    };
     files.passwd = passwd(&files.passwd, account, &old_name);
     files.shadow = shadow(&files.shadow, account, &old_name, day);
     files.group = group(&files.group, account, &old_name);
@@ -43,6 +47,68 @@ pub fn apply(files: &mut AccountFiles, account: &Account, day: i64) -> Result<Be
     files.subuid = subordinate(&files.subuid, account, &old_name);
     files.subgid = subordinate(&files.subgid, account, &old_name);
     Ok(Before { home })
+}
+
+/// The account of the base that becomes the node's.
+#[derive(Debug, PartialEq, Eq)]
+pub struct FirstUser {
+    pub name: String,
+    pub home: String,
+}
+
+/// The account with the number `uid`.
+pub fn first_user(passwd: &str, uid: u32) -> Option<FirstUser> {
+    let fields = lines(passwd).find(|fields| number(fields, 2) == Some(uid))?;
+    Some(FirstUser {
+        name: fields[0].to_owned(),
+        home: fields.get(5).copied().unwrap_or_default().to_owned(),
+    })
+}
+
+/// Names of the groups in the text of /etc/group.
+pub fn group_names(group: &str) -> impl Iterator<Item = &str> {
+    lines(group).map(|fields| fields[0])
+}
+
+/// Something of the base that is where the account should be, and what to do about it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Obstacle {
+    pub what: String,
+    pub hint: &'static str,
+}
+
+/// What of the base is in the way of `account`.
+pub fn obstacles(passwd: &str, group: &str, account: &Account) -> Vec<Obstacle> {
+    const OTHER_NAME: &str = "choose another user name";
+    const OTHER_BASE: &str = "start from an image of Raspberry Pi OS whose first user is a person";
+    let (name, uid, gid) = (&account.name, account.uid, account.gid);
+    let first = first_user(passwd, uid);
+    let first_name = first.as_ref().map_or("", |user| &user.name);
+    let mut found = Vec::new();
+    let mut tell = |what: String, hint| found.push(Obstacle { what, hint });
+    if let Some(user) = &first
+        && !user.home.starts_with("/home/")
+    {
+        let FirstUser { name, home } = user;
+        let what = format!("number {uid} of the base is `{name}`, at home in `{home}`: no user");
+        tell(what, OTHER_BASE);
+    }
+    let taken = |fields: &Vec<&str>| fields[0] == *name && fields[0] != first_name;
+    if let Some(fields) = lines(group).find(|f| number(f, 2) == Some(gid) && f[0] != first_name) {
+        // The account's own group is added, so the number must be free.
+        if !lines(group).any(|f| f[0] == first_name) {
+            let what = format!("group number {gid} of the base is `{}`", fields[0]);
+            tell(what, OTHER_BASE);
+        }
+    }
+    if let Some(fields) = lines(passwd).find(taken) {
+        let uid = fields.get(2).unwrap_or(&"?");
+        let what = format!("the base has an account `{name}` already (uid {uid})");
+        tell(what, OTHER_NAME);
+    } else if lines(group).any(|fields| taken(&fields)) {
+        tell(format!("the base has a group `{name}` already"), OTHER_NAME);
+    }
+    found
 }
 
 fn lines(text: &str) -> impl Iterator<Item = Vec<&str>> {
@@ -53,27 +119,6 @@ fn lines(text: &str) -> impl Iterator<Item = Vec<&str>> {
 
 fn number(fields: &[&str], index: usize) -> Option<u32> {
     fields.get(index)?.parse().ok()
-}
-
-fn refuse_taken_names(files: &AccountFiles, account: &Account, old_name: &str) -> Result<()> {
-    let taken = lines(&files.passwd).find(|f| f[0] == account.name && f[0] != old_name);
-    if let Some(fields) = taken {
-        return Err(Error::usage(format!(
-            "`user.name`: the base has an account `{}` already (uid {})",
-            account.name,
-            fields.get(2).unwrap_or(&"?")
-        ))
-        .with_hint("choose another user name"));
-    }
-    let taken = lines(&files.group).find(|f| f[0] == account.name && f[0] != old_name);
-    match taken {
-        Some(_) => Err(Error::usage(format!(
-            "`user.name`: the base has a group `{}` already",
-            account.name
-        ))
-        .with_hint("choose another user name")),
-        None => Ok(()),
-    }
 }
 
 /// Rewrites the line of `old_name`, or adds `fresh` at the end.

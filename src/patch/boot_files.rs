@@ -1,12 +1,12 @@
 //! Edits of the boot partition: whole files, the line of cmdline.txt, our block of config.txt.
 
+use super::config_txt;
 use crate::disk::partition_table::NewIds;
 use crate::error::{Error, Result, ResultExt};
 use crate::fat::Fat;
 use crate::plan::{Action, Content, Edit};
 
-const BLOCK_BEGIN: &str = "# --- imgbuild begin";
-const BLOCK_END: &str = "# --- imgbuild end";
+const CMDLINE: &str = "/cmdline.txt";
 
 /// Applies the edits of the boot partition.
 pub fn apply(fat: &mut Fat, edits: &[&Edit]) -> Result<()> {
@@ -25,7 +25,7 @@ pub fn apply(fat: &mut Fat, edits: &[&Edit]) -> Result<()> {
                 let line = edit_cmdline(&text, add, remove).context(place)?;
                 fat.write_file(&edit.path, line.as_bytes()).context(place)?;
             }
-            Action::ConfigTxt(lines) => config_lines.extend(lines.iter().cloned()),
+            Action::ConfigTxt(lines) => config_lines.push(config_txt::Lines::new(edit, lines)),
             other => {
                 return Err(Error::failed(format!(
                     "the boot partition can not take {other:?}"
@@ -35,16 +35,30 @@ pub fn apply(fat: &mut Fat, edits: &[&Edit]) -> Result<()> {
         }
     }
     if !config_lines.is_empty() {
-        let text = edit_config(&read_text(fat, "/config.txt")?, &config_lines);
+        let text = config_txt::edit(&read_text(fat, "/config.txt")?, &config_lines);
         fat.write_file("/config.txt", text.as_bytes())
             .context(|| "/config.txt of the boot partition".into())?;
     }
     Ok(())
 }
 
+/// The first line of cmdline.txt, which is the kernel's command line; empty when there is none.
+pub fn kernel_line(fat: &Fat) -> Result<String> {
+    let bytes = fat.read(CMDLINE)?.unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    Ok(text.lines().next().unwrap_or_default().to_owned())
+}
+
+/// What follows `key` on the kernel's command line; the last one counts.
+pub fn kernel_word(fat: &Fat, key: &str) -> Result<Option<String>> {
+    let line = kernel_line(fat)?;
+    let words = line.split_whitespace();
+    let found = words.filter_map(|word| word.strip_prefix(key)).last();
+    Ok(found.map(str::to_owned))
+}
+
 /// The kernel finds its root file system by the `PARTUUID` in cmdline.txt.
 pub fn rename_partitions(fat: &mut Fat, new_ids: &NewIds) -> Result<()> {
-    const CMDLINE: &str = "/cmdline.txt";
     if new_ids.is_empty() {
         return Ok(());
     }
@@ -91,34 +105,6 @@ fn edit_cmdline(text: &str, add: &[String], remove: &[String]) -> Result<String>
     Ok(format!("{}\n", words.join(" ")))
 }
 
-/// Replaces our block at the end, or adds it.
-fn edit_config(text: &str, lines: &[String]) -> String {
-    let mut kept: Vec<&str> = Vec::new();
-    let mut inside = false;
-    for line in text.lines() {
-        match line.trim_end() {
-            BLOCK_BEGIN => inside = true,
-            BLOCK_END => inside = false,
-            _ if !inside => kept.push(line),
-            _ => {}
-        }
-    }
-    while kept.last().is_some_and(|line| line.trim().is_empty()) {
-        kept.pop();
-    }
-    let mut unique: Vec<&str> = Vec::new();
-    for line in lines {
-        if !unique.contains(&line.as_str()) {
-            unique.push(line);
-        }
-    }
-    format!(
-        "{}\n\n{BLOCK_BEGIN}\n[all]\n{}\n{BLOCK_END}\n",
-        kept.join("\n"),
-        unique.join("\n")
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,18 +125,5 @@ mod tests {
         );
         assert_eq!(edit_cmdline(&once, &add, &words(&["ds="])).unwrap(), once);
         assert!(edit_cmdline("quiet\n", &add, &[]).is_err());
-    }
-
-    #[test]
-    fn config_block_is_replaced_not_repeated() {
-        let once = edit_config(
-            "dtparam=audio=on\n\n[pi5]\nx=1\n",
-            &words(&["a=1", "a=1", "b=2"]),
-        );
-        assert_eq!(
-            once,
-            "dtparam=audio=on\n\n[pi5]\nx=1\n\n# --- imgbuild begin\n[all]\na=1\nb=2\n# --- imgbuild end\n"
-        );
-        assert_eq!(edit_config(&once, &words(&["a=1", "b=2"])), once);
     }
 }

@@ -1,14 +1,19 @@
 //! Carries a [`Plan`] out on a copy-on-write disk: detects what the base has, grows its root file
 //! system when the payload needs room, and edits both partitions.
 
-mod accounts;
+pub(crate) mod accounts;
 mod boot_files;
+mod cloud_init;
+mod config_txt;
+mod needs;
 mod payload;
 mod root;
-mod units;
+mod root_partition;
+pub(crate) mod units;
 mod used_ranges;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 pub use payload::{LoadedPayload, check_elf};
@@ -18,11 +23,12 @@ use crate::config::DiskTable;
 use crate::disk::partition_table::{self, Converted, NewIds, PartitionTable};
 use crate::disk::{CowDisk, ReadAt, Window};
 use crate::error::{Error, Result, ResultExt};
-use crate::ext4::{self, Ext4};
+use crate::ext4::{self, Ext4, Need};
 use crate::fat::Fat;
 use crate::job::Cancel;
 use crate::overlay::Part;
-use crate::plan::{Action, Content, Edit, IdentityPath, PayloadRef, Plan, When};
+use crate::plan::{Edit, IdentityPath, PayloadRef, Plan, When};
+use cloud_init::CloudInit;
 
 /// The root partition grows in steps of this many bytes; Raspberry Pi OS aligns to them too.
 const GROWTH_STEP: u64 = 8 << 20;
@@ -43,6 +49,8 @@ pub struct PatchOptions<'a> {
 pub struct Patched {
     /// Whether the identity went through cloud-init's seed.
     pub cloud_init: bool,
+    /// Why the base's cloud-init would not run, when that is so.
+    pub cloud_init_off: Option<String>,
     /// Edits that applied to this base.
     pub edits: usize,
     /// Bytes that the image grew by.
@@ -58,25 +66,26 @@ pub struct Patched {
 /// Applies `plan` to `disk`. On an error the disk is in no defined state; its base is untouched.
 pub fn apply(plan: &Plan, disk: &Arc<CowDisk>, options: &PatchOptions<'_>) -> Result<Patched> {
     let before = disk.len();
-    let Converted { table, new_ids } = wanted_table(plan, disk)?;
+    let (chosen, fat) = chosen_root(disk)?;
+    let Converted { table, new_ids } = wanted_table(plan, disk, &chosen)?;
     let window = root_window(disk, &table)?;
     let time = match options.time {
         Some(time) => time,
         None => ext4::last_written(&window)?,
     };
-    let base = Base::probe(window, time)?;
-    let cloud_init = choose_identity(plan.identity, base.cloud_init)?;
-    let edits: Vec<&Edit> = plan
-        .edits
-        .iter()
-        .filter(|edit| applies(edit.when, cloud_init, base.cloud_init))
-        .collect();
-    let table = make_room(plan, disk, table, &base, &edits, options)?;
+    let fs = open_root(window, time)?;
+    let base = Base::probe(&fs, disk, &chosen, &fat)?;
+    let (cloud_init, edits) = base.edits_of(plan)?;
+    let need = needs::count(&fs, &edits, options.payloads)?;
+    fs.finish()?;
+    let need = Wanted::new(need, plan.spare, base.space.block_size);
+    let table = make_room(plan, disk, table, &base, need)?;
     patch_root(disk, &table, &edits, &new_ids, time, options)?;
-    patch_boot(disk, &table, &edits, &new_ids, time)?;
+    patch_boot(fat.dated(time), &edits, &new_ids)?;
     let changed = disk.settle()?.len() as u64 * crate::disk::PAGE_SIZE;
     Ok(Patched {
         cloud_init,
+        cloud_init_off: base.cloud_init.reason(),
         edits: edits.len(),
         grown: disk.len() - before,
         size: disk.len(),
@@ -85,13 +94,25 @@ pub fn apply(plan: &Plan, disk: &Arc<CowDisk>, options: &PatchOptions<'_>) -> Re
     })
 }
 
+/// The partition table with the root partition that cmdline.txt names, and the boot file system.
+fn chosen_root(disk: &Arc<CowDisk>) -> Result<(root_partition::Chosen, Fat)> {
+    let table = partition_table::read(disk.as_ref())?;
+    let window = Window::new(disk.clone(), table.boot.start, table.boot.len)?;
+    let fat = Fat::open(window, 0).context(|| "opening the boot file system (FAT32)".into())?;
+    Ok((root_partition::choose(disk, table, &fat)?, fat))
+}
+
 /// The partition table that the plan wants.
-fn wanted_table(plan: &Plan, disk: &CowDisk) -> Result<Converted> {
+fn wanted_table(plan: &Plan, disk: &CowDisk, chosen: &root_partition::Chosen) -> Result<Converted> {
     match plan.table {
-        DiskTable::Gpt => partition_table::to_gpt(disk, &plan.hostname)
-            .context(|| "giving the image a GPT".into()),
+        DiskTable::Gpt => {
+            let converted = partition_table::to_gpt(disk, &plan.hostname)
+                .context(|| "giving the image a GPT".into())?;
+            let table = converted.table.with_root(chosen.table.root.number)?;
+            Ok(Converted { table, ..converted })
+        }
         DiskTable::Keep => Ok(Converted {
-            table: partition_table::read(disk)?,
+            table: chosen.table.clone(),
             new_ids: NewIds::default(),
         }),
     }
@@ -101,20 +122,87 @@ fn root_window(disk: &Arc<CowDisk>, table: &PartitionTable) -> Result<Window> {
     Window::new(disk.clone(), table.root.start, table.root.len)
 }
 
-/// What the root file system of a base tells about it.
+/// What a base tells about itself.
 struct Base {
-    cloud_init: bool,
+    cloud_init: CloudInit,
     space: ext4::Space,
 }
 
 impl Base {
-    fn probe(window: Window, time: i64) -> Result<Self> {
-        let fs = open_root(window, time)?;
-        let has = |path: &str| fs.stat(path).map(|s| s.is_some());
-        let cloud_init = has("/etc/cloud/cloud.cfg")? && has("/usr/bin/cloud-init")?;
-        let space = fs.space()?;
-        fs.finish()?;
-        Ok(Self { cloud_init, space })
+    /// Looks at the root file system `fs` and at the boot file system `fat`; refuses a base that
+    /// contradicts itself.
+    fn probe(
+        fs: &Ext4,
+        disk: &Arc<CowDisk>,
+        chosen: &root_partition::Chosen,
+        fat: &Fat,
+    ) -> Result<Self> {
+        let fstab = units::text(fs, "/etc/fstab")?.unwrap_or_default();
+        chosen.check_fstab(disk, &fstab)?;
+        Ok(Self {
+            cloud_init: cloud_init::probe(fs, &boot_files::kernel_line(fat)?)?,
+            space: fs.space()?,
+        })
+    }
+
+    /// Whether the identity goes through cloud-init's seed, and the edits that apply to this base.
+    fn edits_of<'p>(&self, plan: &'p Plan) -> Result<(bool, Vec<&'p Edit>)> {
+        let cloud_init = choose_identity(plan.identity, &self.cloud_init)?;
+        let edits = plan.edits.iter();
+        let edits = edits.filter(|edit| applies(edit.when, cloud_init, &self.cloud_init));
+        Ok((cloud_init, edits.collect()))
+    }
+}
+
+/// A base that is open to be looked at: whether a plan can be carried out on it.
+pub struct OpenBase {
+    disk: Arc<dyn ReadAt>,
+    chosen: root_partition::Chosen,
+    base: Base,
+    pub root: Ext4,
+    /// Labels of its file systems, and what has them.
+    pub labels: Vec<(String, &'static str)>,
+}
+
+impl OpenBase {
+    /// Finds the partitions of `disk` and opens both.
+    pub fn open(disk: Arc<dyn ReadAt>) -> Result<Self> {
+        let copy = Arc::new(CowDisk::new(disk.clone()));
+        let (chosen, fat) = chosen_root(&copy)?;
+        let window = root_window(&copy, &chosen.table)?;
+        let labels = vec![
+            (fat.label()?, "boot partition"),
+            (ext4::label(&window)?, "root file system"),
+        ];
+        let time = ext4::last_written(&window)?;
+        let root = open_root(window, time)?;
+        Ok(Self {
+            base: Base::probe(&root, &copy, &chosen, &fat)?,
+            disk,
+            chosen,
+            root,
+            labels,
+        })
+    }
+
+    /// The edits of `plan` that apply to this base.
+    pub fn edits_of<'p>(&self, plan: &'p Plan) -> Result<Vec<&'p Edit>> {
+        self.base.edits_of(plan).map(|(_, edits)| edits)
+    }
+
+    /// Whether all of the base is in an image of the size that `plan` fixes.
+    pub fn check_size(&self, plan: &Plan) -> Result<()> {
+        let size = plan.image_size;
+        size.map_or(Ok(()), |size| refuse_to_shrink(size, self.disk.len()))
+    }
+
+    /// Whether the root file system has, or can be given, the room that `plan` takes.
+    pub fn check_room(&self, plan: &Plan, payloads: &Payloads) -> Result<()> {
+        let copy = Arc::new(CowDisk::new(self.disk.clone()));
+        let table = wanted_table(plan, &copy, &self.chosen)?.table;
+        let need = needs::count(&self.root, &self.edits_of(plan)?, payloads)?;
+        let need = Wanted::new(need, plan.spare, self.base.space.block_size);
+        wanted_len(plan, &copy, &table, &self.base, need).map(drop)
     }
 }
 
@@ -122,69 +210,84 @@ fn open_root(window: Window, time: i64) -> Result<Ext4> {
     Ext4::open(window, time).context(|| "opening the root file system (ext4)".into())
 }
 
-fn choose_identity(wanted: IdentityPath, has_cloud_init: bool) -> Result<bool> {
-    match wanted {
-        IdentityPath::Auto => Ok(has_cloud_init),
-        IdentityPath::Offline => Ok(false),
-        IdentityPath::CloudInit if has_cloud_init => Ok(true),
-        IdentityPath::CloudInit => Err(Error::usage(
-            "`firstboot` is \"cloud-init\", but the base image has no cloud-init",
-        )
-        .with_hint(
-            "leave `firstboot` at \"auto\", or start from a Raspberry Pi OS of 2025-11 or later",
-        )),
-    }
+fn choose_identity(wanted: IdentityPath, found: &CloudInit) -> Result<bool> {
+    let refused = match (wanted, found) {
+        (IdentityPath::Offline, _) => return Ok(false),
+        (IdentityPath::Auto, found) => return Ok(*found == CloudInit::Ready),
+        (IdentityPath::CloudInit, CloudInit::Ready) => return Ok(true),
+        (IdentityPath::CloudInit, CloudInit::Absent) => {
+            Error::usage("`firstboot` is \"cloud-init\", but the base image has no cloud-init")
+                .with_hint(
+                "leave `firstboot` at \"auto\", or start from a Raspberry Pi OS of 2025-11 or later",
+            )
+        }
+        (IdentityPath::CloudInit, CloudInit::Off(reason)) => Error::usage(format!(
+            "`firstboot` is \"cloud-init\", but cloud-init is switched off in the base image: {reason}"
+        ))
+        .with_hint("leave `firstboot` at \"auto\", or switch cloud-init on in the base"),
+    };
+    Err(refused)
 }
 
-fn applies(when: When, cloud_init: bool, base_has_it: bool) -> bool {
+fn applies(when: When, through_cloud_init: bool, found: &CloudInit) -> bool {
     match when {
         When::Always => true,
-        When::CloudInit => cloud_init,
-        When::Offline => !cloud_init,
-        When::CloudInitUnused => !cloud_init && base_has_it,
+        When::CloudInit => through_cloud_init,
+        When::Offline => !through_cloud_init,
+        When::CloudInitUnused => !through_cloud_init && *found == CloudInit::Ready,
     }
 }
 
-/// Grows the image to its fixed size, or by what the edits need beyond the free room.
+/// Room that is wanted in the root file system.
+#[derive(Clone, Copy)]
+struct Wanted {
+    need: Need,
+    block_size: u64,
+    /// Bytes to stay free.
+    spare: u64,
+}
+
+impl Wanted {
+    fn new(edits: Need, spare: u64, block_size: u64) -> Self {
+        let spare_blocks = spare.div_ceil(block_size);
+        Self {
+            need: Need {
+                blocks: edits.blocks.saturating_add(spare_blocks),
+                ..edits
+            },
+            block_size,
+            spare,
+        }
+    }
+
+    fn fits(&self, space: &ext4::Space) -> bool {
+        self.need.fits(space)
+    }
+}
+
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Need { blocks, inodes } = self.need;
+        let bytes = blocks.saturating_mul(self.block_size);
+        write!(f, "{} MiB and {inodes} inodes", bytes.div_ceil(1 << 20))?;
+        match self.spare {
+            0 => Ok(()),
+            spare => write!(f, " ({} MiB of it for `disk.spare`)", spare >> 20),
+        }
+    }
+}
+
+/// Grows the image to its fixed size, or until `need` fits into the root file system.
 fn make_room(
     plan: &Plan,
     disk: &Arc<CowDisk>,
     table: PartitionTable,
     base: &Base,
-    edits: &[&Edit],
-    options: &PatchOptions<'_>,
+    need: Wanted,
 ) -> Result<PartitionTable> {
-    let sizes = new_file_sizes(edits, options.payloads)?;
-    let files = sizes.len() as u64;
-    let space = base.space;
-    let needed = ext4::blocks_needed(sizes, space.block_size)
-        .saturating_mul(space.block_size)
-        .saturating_add(plan.spare);
-    let shortfall = needed.saturating_sub(space.free_bytes());
-    let target = match plan.image_size {
-        Some(size) => fixed_length(size, disk.len(), &table, shortfall)?,
-        None if shortfall == 0 => return check_inodes(files, space, table),
-        // New block groups carry inode tables and bitmaps of their own: about a sixteenth.
-        None => table
-            .root
-            .len
-            .saturating_add(shortfall)
-            .saturating_add(shortfall / 15)
-            .saturating_add(GROWTH_STEP)
-            .next_multiple_of(GROWTH_STEP),
-    };
+    let target = wanted_len(plan, disk, &table, base, need)?;
     if target <= table.root.len {
         return Ok(table);
-    }
-    let window = root_window(disk, &table)?;
-    let most = ext4::max_len(&window)?;
-    if target > most {
-        return Err(Error::failed(format!(
-            "the root file system would have to grow to {} MiB for this payload, but it can not grow beyond {} MiB",
-            target >> 20,
-            most >> 20
-        ))
-        .with_hint("leave out payload, or start from a larger base image"));
     }
     let grown = partition_table::grow_root(disk, &table, target)
         .context(|| "growing the root partition".into())?;
@@ -193,52 +296,97 @@ fn make_room(
     Ok(grown)
 }
 
-/// Length of the root partition in an image of `size` bytes.
-fn fixed_length(size: u64, image: u64, table: &PartitionTable, shortfall: u64) -> Result<u64> {
-    if size < image {
-        return Err(Error::usage(format!(
-            "`disk.size` is {} MiB, but the base image takes {} MiB and can not shrink",
-            size >> 20,
-            image >> 20
-        ))
-        .with_hint("raise `disk.size`, or leave it out: the image then grows as needed"));
+/// Length of the root partition that `need` fits into.
+fn wanted_len(
+    plan: &Plan,
+    disk: &Arc<CowDisk>,
+    table: &PartitionTable,
+    base: &Base,
+    need: Wanted,
+) -> Result<u64> {
+    let window = root_window(disk, table)?;
+    match plan.image_size {
+        Some(size) => fixed_length(size, disk.len(), table, &window, need),
+        None if need.fits(&base.space) => Ok(table.root.len),
+        None => enough(table, &window, need)?.ok_or_else(|| too_much(&window, need)),
     }
-    let len = table.root_end(size).saturating_sub(table.root.start);
-    if len < table.root.len.saturating_add(shortfall) {
-        return Err(Error::failed(format!(
-            "`disk.size` of {} MiB leaves {} MiB too little for the payload",
-            size >> 20,
-            (table.root.len + shortfall - len) >> 20
-        ))
-        .with_hint("raise `disk.size`, or leave it out: the image then grows as needed"));
-    }
-    Ok(len)
 }
 
-fn check_inodes(files: u64, space: ext4::Space, table: PartitionTable) -> Result<PartitionTable> {
-    if files > space.free_inodes {
-        return Err(Error::failed(format!(
-            "the root file system has {} free inodes, and the edits may need {files}",
-            space.free_inodes
-        ))
-        .with_hint("set `disk.size` to make the image larger: new block groups bring new inodes"));
-    }
-    Ok(table)
-}
-
-/// Bytes of every file, link and folder that the edits may add to the root file system.
-fn new_file_sizes(edits: &[&Edit], payloads: &Payloads) -> Result<Vec<u64>> {
-    let mut sizes = Vec::new();
-    for edit in edits.iter().filter(|e| e.part == Part::Root) {
-        match &edit.action {
-            Action::Write(Content::Bytes { bytes, .. }, _) => sizes.push(bytes.len() as u64),
-            Action::Write(Content::Payload(payload), _) | Action::Unpack(payload) => {
-                sizes.extend(payload::find(payloads, payload)?.sizes());
-            }
-            _ => sizes.push(0),
+/// The shortest length of the root partition, in steps, that `need` fits into; `None` when the file
+/// system can not become that long.
+fn enough(table: &PartitionTable, window: &Window, need: Wanted) -> Result<Option<u64>> {
+    let most = ext4::max_len(window)?;
+    let first = (table.root.len + 1).next_multiple_of(GROWTH_STEP);
+    for len in (first..=most).step_by(GROWTH_STEP as usize) {
+        if need.fits(&ext4::space_at(window, len)?) {
+            return Ok(Some(len));
         }
     }
-    Ok(sizes)
+    Ok(None)
+}
+
+fn too_much(window: &Window, need: Wanted) -> Error {
+    let most = match ext4::max_len(window) {
+        Ok(most) => most,
+        Err(error) => return error,
+    };
+    Error::failed(format!(
+        "{need} are more than the root file system can have: it can not grow beyond {} MiB",
+        most >> 20
+    ))
+    .with_hint("leave out payload, or start from a larger base image")
+}
+
+/// Length of the root partition in an image of `size` bytes.
+fn fixed_length(
+    size: u64,
+    image: u64,
+    table: &PartitionTable,
+    window: &Window,
+    need: Wanted,
+) -> Result<u64> {
+    refuse_to_shrink(size, image)?;
+    let len = table.root_end(size).saturating_sub(table.root.start);
+    let most = ext4::max_len(window)?;
+    if len > most.max(table.root.len) {
+        return Err(Error::failed(format!(
+            "with `disk.size` of {} MiB the root file system would have {} MiB, but it can not grow beyond {} MiB",
+            size >> 20,
+            len >> 20,
+            most >> 20
+        ))
+        .with_hint("lower `disk.size`: the first boot grows the root file system onto the whole card"));
+    }
+    let space = ext4::space_at(window, len)?;
+    if need.fits(&space) {
+        return Ok(len);
+    }
+    let Some(enough) = enough(table, window, need)? else {
+        return Err(too_much(window, need));
+    };
+    let smallest = (size + enough.saturating_sub(len)).next_multiple_of(1 << 20);
+    Err(Error::failed(format!(
+        "`disk.size` of {} MiB is too little: {need} are needed, and the root file system would have {} MiB and {} inodes free",
+        size >> 20,
+        space.free_bytes() >> 20,
+        space.free_inodes
+    ))
+    .with_hint(format!(
+        "set `disk.size` to at least \"{}MiB\", or leave it out: the image then grows as needed",
+        smallest >> 20
+    )))
+}
+
+fn refuse_to_shrink(size: u64, image: u64) -> Result<()> {
+    if size >= image {
+        return Ok(());
+    }
+    Err(Error::usage(format!(
+        "`disk.size` is {} MiB, but the base image takes {} MiB and can not shrink",
+        size >> 20,
+        image >> 20
+    ))
+    .with_hint("raise `disk.size`, or leave it out: the image then grows as needed"))
 }
 
 fn patch_root(
@@ -249,7 +397,8 @@ fn patch_root(
     time: i64,
     options: &PatchOptions<'_>,
 ) -> Result<()> {
-    let fs = open_root(root_window(disk, table)?, time)?;
+    let mut fs = open_root(root_window(disk, table)?, time)?;
+    fs.stop_at(options.cancel.clone());
     let mut editor = root::RootEditor::new(fs, time, options);
     for edit in edits.iter().filter(|e| e.part == Part::Root) {
         options.cancel.check()?;
@@ -265,24 +414,12 @@ fn patch_root(
         .context(|| "finishing the root file system (ext4)".into())
 }
 
-fn patch_boot(
-    disk: &Arc<CowDisk>,
-    table: &PartitionTable,
-    edits: &[&Edit],
-    new_ids: &NewIds,
-    time: i64,
-) -> Result<()> {
+fn patch_boot(mut fat: Fat, edits: &[&Edit], new_ids: &NewIds) -> Result<()> {
     let edits: Vec<&Edit> = edits
         .iter()
         .filter(|e| e.part == Part::Boot)
         .copied()
         .collect();
-    if edits.is_empty() && new_ids.is_empty() {
-        return Ok(());
-    }
-    let window = Window::new(disk.clone(), table.boot.start, table.boot.len)?;
-    let mut fat =
-        Fat::open(window, time).context(|| "opening the boot file system (FAT32)".into())?;
     boot_files::apply(&mut fat, &edits)?;
     boot_files::rename_partitions(&mut fat, new_ids)?;
     fat.finish()

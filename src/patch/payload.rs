@@ -21,18 +21,18 @@ pub enum LoadedPayload {
 }
 
 impl LoadedPayload {
-    /// Bytes of each file it becomes.
-    pub fn sizes(&self) -> Vec<u64> {
+    /// Bytes of the file it becomes; of an archive those of all files.
+    pub fn len(&self) -> u64 {
         match self {
-            Self::File(_, len) => vec![*len],
-            Self::Bytes(bytes) => vec![bytes.len() as u64],
+            Self::File(_, len) => *len,
+            Self::Bytes(bytes) => bytes.len() as u64,
             Self::Tree(entries) => entries
                 .iter()
                 .map(|entry| match &entry.kind {
                     TreeKind::File { content } => content.len() as u64,
                     _ => 0,
                 })
-                .collect(),
+                .sum(),
         }
     }
 
@@ -55,6 +55,17 @@ pub fn find<'a>(payloads: &'a Payloads, wanted: &PayloadRef) -> Result<&'a Loade
     payloads
         .get(wanted)
         .ok_or_else(|| Error::failed(format!("payload {} was not fetched", wanted.name)))
+}
+
+/// What is in the archive that a plan names.
+pub fn tree<'a>(payloads: &'a Payloads, wanted: &PayloadRef) -> Result<&'a [TreeEntry]> {
+    match find(payloads, wanted)? {
+        LoadedPayload::Tree(entries) => Ok(entries),
+        _ => Err(Error::failed(format!(
+            "payload {} is not an archive",
+            wanted.name
+        ))),
+    }
 }
 
 /// Offset and values of the fields looked at

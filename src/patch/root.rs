@@ -9,6 +9,11 @@ use crate::plan::{Account, Action, Attr, Content, Edit, PayloadRef};
 use crate::source::TreeKind;
 
 const SECONDS_PER_DAY: i64 = 86_400;
+/// What a new home folder begins with.
+pub const SKELETON: &str = "/etc/skel";
+
+/// Files that nobody but root reads where the base does not say otherwise.
+const SECRET: &[&str] = &["/etc/shadow", "/etc/gshadow"];
 
 /// Carries out edits on an open root file system.
 pub struct RootEditor<'a> {
@@ -59,12 +64,8 @@ impl<'a> RootEditor<'a> {
         if new_ids.is_empty() {
             return Ok(());
         }
-        let (before, attr) = self.text(FSTAB)?;
-        let after = new_ids.replace_in(&before);
-        match after == before {
-            true => Ok(()),
-            false => self.write(FSTAB, after.as_bytes(), attr),
-        }
+        let before = self.text(FSTAB)?;
+        self.set_text(FSTAB, &before, &new_ids.replace_in(&before))
     }
 
     fn attr(&self, attr: Attr) -> FsAttr {
@@ -99,13 +100,7 @@ impl<'a> RootEditor<'a> {
     }
 
     fn unpack(&mut self, folder: &str, wanted: &PayloadRef) -> Result<()> {
-        let loaded = payload::find(self.options.payloads, wanted)?;
-        let payload::LoadedPayload::Tree(entries) = loaded else {
-            return Err(Error::failed(format!(
-                "payload {} is not an archive",
-                wanted.name
-            )));
-        };
+        let entries = payload::tree(self.options.payloads, wanted)?;
         self.fs.make_dirs(folder)?;
         for entry in entries {
             self.options.cancel.check()?;
@@ -148,28 +143,34 @@ impl<'a> RootEditor<'a> {
         }
     }
 
-    /// The text of a file and its attributes; a missing one is empty, 0644, root's.
-    fn text(&self, path: &str) -> Result<(String, Attr)> {
-        let Some(stat) = self.fs.stat(path)? else {
-            return Ok((String::new(), Attr::root(0o644)));
-        };
-        let text = String::from_utf8(self.fs.read(path)?)
-            .map_err(|_| Error::failed(format!("{path} of the base is not UTF-8 text")))?;
-        let attr = Attr {
-            mode: stat.mode,
-            uid: stat.uid,
-            gid: stat.gid,
-        };
-        Ok((text, attr))
+    /// The text of the file that `path` leads to; a missing one is empty.
+    fn text(&self, path: &str) -> Result<String> {
+        if self.fs.stat_target(path)?.is_none() {
+            return Ok(String::new());
+        }
+        String::from_utf8(self.fs.read(path)?)
+            .map_err(|_| Error::failed(format!("{path} of the base is not UTF-8 text")))
+    }
+
+    /// Edits a text as `usermod` does: behind a symbolic link it is the file it leads to that changes,
+    /// and owner, mode, extended attributes and access control lists stay. A missing file is made,
+    /// also in the place of a link that leads to nothing.
+    fn set_text(&mut self, path: &str, before: &str, after: &str) -> Result<()> {
+        if after == before {
+            return Ok(());
+        }
+        match self.fs.stat_target(path)? {
+            Some(_) => self.fs.rewrite(path, after.as_bytes(), self.time),
+            None => {
+                let mode = if SECRET.contains(&path) { 0o600 } else { 0o644 };
+                self.write(path, after.as_bytes(), Attr::root(mode))
+            }
+        }
     }
 
     fn set_line(&mut self, path: &str, prefix: &str, line: &str) -> Result<()> {
-        let (before, attr) = self.text(path)?;
-        let after = set_line(&before, prefix, line);
-        match after == before {
-            true => Ok(()),
-            false => self.write(path, after.as_bytes(), attr),
-        }
+        let before = self.text(path)?;
+        self.set_text(path, &before, &set_line(&before, prefix, line))
     }
 
     fn account(&mut self, account: &Account) -> Result<()> {
@@ -179,7 +180,7 @@ impl<'a> RootEditor<'a> {
         for path in &paths {
             texts.push(self.text(path)?);
         }
-        let text = |i: usize| texts.get(i).map(|(t, _)| t.clone()).unwrap_or_default();
+        let text = |i: usize| texts.get(i).cloned().unwrap_or_default();
         if text(0).is_empty() {
             return Err(Error::failed("the base has no /etc/passwd")
                 .with_hint("its second partition is not the root file system of a Linux"));
@@ -201,10 +202,8 @@ impl<'a> RootEditor<'a> {
             files.subuid,
             files.subgid,
         ];
-        for ((path, new), (old, attr)) in paths.iter().zip(after).zip(texts) {
-            if new != old {
-                self.write(path, new.as_bytes(), attr)?;
-            }
+        for ((path, new), old) in paths.iter().zip(after).zip(texts) {
+            self.set_text(path, &old, &new)?;
         }
         self.home(account, before.home.as_deref())
     }
@@ -226,12 +225,12 @@ impl<'a> RootEditor<'a> {
             gid: account.gid,
         };
         self.directory(&home, owner(0o755))?;
-        if self.fs.stat("/etc/skel")?.is_none() {
+        if self.fs.stat(SKELETON)?.is_none() {
             return Ok(());
         }
-        for entry in self.fs.read_dir("/etc/skel")? {
+        for entry in self.fs.read_dir(SKELETON)? {
             if entry.kind == FileKind::File {
-                let bytes = self.fs.read(&format!("/etc/skel/{}", entry.name))?;
+                let bytes = self.fs.read(&format!("{SKELETON}/{}", entry.name))?;
                 self.write(&format!("{home}/{}", entry.name), &bytes, owner(0o644))?;
             }
         }
@@ -239,7 +238,18 @@ impl<'a> RootEditor<'a> {
     }
 
     fn enable(&mut self, unit: &str) -> Result<()> {
-        for link in units::enable(&self.fs, unit)? {
+        let is_there = |path: &str| Ok(self.fs.stat(path)?.is_some());
+        if let Some(file) = units::find(&is_there, unit)?
+            && units::is_mask(&self.fs, &file)?
+        {
+            return Err(Error::failed(format!(
+                "{unit} can not be enabled: it is masked in the base ({file})"
+            ))
+            .with_hint(format!(
+                "unmask it in the base, or let a role remove {file}"
+            )));
+        }
+        for link in units::enable(&|path| units::text(&self.fs, path), unit)? {
             self.symlink(&link.path, &link.target)?;
         }
         Ok(())

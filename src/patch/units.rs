@@ -2,11 +2,13 @@
 //! (systemd.unit(5), "[Install] Section Options").
 
 use crate::error::{Error, Result};
-use crate::ext4::Ext4;
+use crate::ext4::{Ext4, FileKind};
 
 const ADMIN: &str = "/etc/systemd/system";
 /// Where units are looked for, in systemd's order.
-const FOLDERS: &[&str] = &[ADMIN, "/usr/lib/systemd/system", "/lib/systemd/system"];
+pub const FOLDERS: &[&str] = &[ADMIN, "/usr/lib/systemd/system", "/lib/systemd/system"];
+/// What a masked unit is a link to.
+pub const NOWHERE: &str = "/dev/null";
 /// Units that name each other in `Also=` must not send us round for ever.
 const MAX_ALSO: usize = 32;
 
@@ -17,8 +19,19 @@ pub struct Link {
     pub target: String,
 }
 
-/// The links that enable `unit`.
-pub fn enable(fs: &Ext4, unit: &str) -> Result<Vec<Link>> {
+/// The text of the file that `path` leads to; `None` when it leads to none.
+pub fn text(fs: &Ext4, path: &str) -> Result<Option<String>> {
+    match fs.stat_target(path)? {
+        Some(stat) if stat.kind == FileKind::File => {
+            let bytes = fs.read(path)?;
+            Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The links that enable `unit`. `read` gives the text of a file, `None` when there is none.
+pub fn enable(read: &dyn Fn(&str) -> Result<Option<String>>, unit: &str) -> Result<Vec<Link>> {
     let mut links = Vec::new();
     let mut pending = vec![unit.to_owned()];
     let mut seen: Vec<String> = Vec::new();
@@ -26,15 +39,16 @@ pub fn enable(fs: &Ext4, unit: &str) -> Result<Vec<Link>> {
         if seen.contains(&unit) || seen.len() >= MAX_ALSO {
             continue;
         }
-        let file = find(fs, &unit)?.ok_or_else(|| {
-            Error::failed(format!(
+        let is_there = |path: &str| Ok(read(path)?.is_some());
+        let file = find(&is_there, &unit)?.ok_or_else(|| {
+            Error::usage(format!(
                 "there is no unit {unit} to enable: neither the base nor a role brings it"
             ))
         })?;
-        let text = String::from_utf8_lossy(&fs.read(&file)?).into_owned();
+        let text = read(&file)?.unwrap_or_default();
         let install = Install::parse(&text);
         if install.is_empty() {
-            return Err(Error::failed(format!(
+            return Err(Error::usage(format!(
                 "{file} can not be enabled: it has no [Install] section"
             )));
         }
@@ -60,24 +74,38 @@ pub fn disable(fs: &Ext4, unit: &str) -> Result<Vec<String>> {
     Ok(found)
 }
 
+/// Whether `path` is what masks a unit: a link to /dev/null or an empty file.
+pub fn is_mask(fs: &Ext4, path: &str) -> Result<bool> {
+    let Some(stat) = fs.stat(path)? else {
+        return Ok(false);
+    };
+    match stat.kind {
+        FileKind::Symlink => Ok(fs.read_link(path)? == NOWHERE),
+        FileKind::File => Ok(stat.size == 0),
+        _ => Ok(false),
+    }
+}
+
 /// The link that masks `unit`.
 pub fn mask(unit: &str) -> Link {
     Link {
         path: format!("{ADMIN}/{unit}"),
-        target: "/dev/null".to_owned(),
+        target: NOWHERE.to_owned(),
     }
 }
 
-fn find(fs: &Ext4, unit: &str) -> Result<Option<String>> {
-    for name in [Some(unit.to_owned()), template_of(unit)]
-        .into_iter()
-        .flatten()
-    {
-        for folder in FOLDERS {
-            let path = format!("{folder}/{name}");
-            if fs.stat(&path)?.is_some() {
-                return Ok(Some(path));
-            }
+/// Where the file of `unit` or of its template may be, the folder that wins first.
+pub fn paths(unit: &str) -> Vec<String> {
+    let names = [Some(unit.to_owned()), template_of(unit)];
+    let below = |name: String| FOLDERS.iter().map(move |folder| format!("{folder}/{name}"));
+    names.into_iter().flatten().flat_map(below).collect()
+}
+
+/// The file of `unit`, or of its template, in the folder that wins.
+pub fn find(is_there: &dyn Fn(&str) -> Result<bool>, unit: &str) -> Result<Option<String>> {
+    for path in paths(unit) {
+        if is_there(&path)? {
+            return Ok(Some(path));
         }
     }
     Ok(None)

@@ -1,8 +1,10 @@
 //! Makes a plan from a node, its roles and their overlays.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use super::identity::identity_edits;
+use super::identity::{identity_edits, password_hash};
+use super::ssh_keys::{check_sudo, read_ssh_keys};
 use super::{Action, Attr, Content, Edit, IdentityPath, PayloadLocation, PayloadRef, Plan, When};
 use crate::config::{FirstBoot, Node};
 use crate::error::{Error, Result, ResultExt};
@@ -10,15 +12,25 @@ use crate::overlay::{
     Catalog, ClusterContext, FileKind, Findings, NodeContext, OverlayFile, Part, Payload, Renderer,
     Role, SecretMode, check_rules, check_secrets, clean_path, parse_mode, parse_owner,
 };
-use crate::secrets;
+use crate::secrets::{Vault, expand};
 
 /// What planning is given besides the node.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct PlanOptions {
-    /// Folder that relative paths in profiles start at.
-    pub project: std::path::PathBuf,
+    /// The project's secrets; it also knows the folder that relative paths in profiles start at.
+    pub vault: Arc<Vault>,
     /// Put placeholders in the place of secrets.
     pub redact: bool,
+}
+
+impl PlanOptions {
+    fn secret_mode(&self) -> SecretMode {
+        if self.redact {
+            SecretMode::Redact
+        } else {
+            SecretMode::Resolve(self.vault.clone())
+        }
+    }
 }
 
 /// Plans one node of the cluster that `shared` describes.
@@ -29,26 +41,32 @@ pub fn plan_node(
     options: &PlanOptions,
 ) -> Result<Plan> {
     let roles = catalog.roles_of(node)?;
-    let ssh_keys = read_ssh_keys(node, options)?;
+    let mut findings = Findings::default();
+    let problems = &mut findings.problems;
+    let ssh_keys = read_ssh_keys(node, &options.vault, problems);
+    check_sudo(node, problems);
+    let password_hash = problems.keep(password_hash(node, options))?.flatten();
     let context = NodeContext::new(shared, node, &ssh_keys);
-    let mut edits = Vec::new();
+    let mut renderers = Vec::new();
     for role in &roles {
-        let context = context.of_role(role);
-        let mode = match options.redact {
-            true => SecretMode::Redact,
-            false => SecretMode::Resolve(options.project.clone()),
-        };
-        let renderer = Renderer::new(role, node, context, mode);
+        let renderer = Renderer::new(role, node, context.of_role(role), options.secret_mode());
+        check_secrets(role, &roles, node, &renderer, &mut findings.problems)?;
+        let checked = check_rules(node, role, &renderer, true, &mut findings);
+        findings.problems.keep(checked)?;
+        renderers.push((*role, renderer));
+    }
+    findings.problems.report()?;
+    let mut edits = Vec::new();
+    for (role, renderer) in &renderers {
         let planner = RolePlanner {
             role,
-            node,
-            renderer: &renderer,
+            renderer,
             options,
         };
         edits.extend(planner.edits()?);
     }
     edits.extend(node_boot_edits(node));
-    let identity = identity_edits(node, &ssh_keys, options)?;
+    let identity = identity_edits(node, &ssh_keys, password_hash)?;
     edits.extend(identity.edits);
     refuse_collisions(&edits)?;
     edits.sort_by(|a, b| order(a).cmp(&order(b)));
@@ -106,47 +124,6 @@ fn refuse_collisions(edits: &[Edit]) -> Result<()> {
     Ok(())
 }
 
-/// The public keys of the user: `file:PATH` is read, comments and empty lines are left out.
-fn read_ssh_keys(node: &Node, options: &PlanOptions) -> Result<Vec<String>> {
-    let mut keys = Vec::new();
-    for (entry, origin) in &node.user.ssh_keys {
-        let text = match entry.strip_prefix("file:") {
-            None => entry.clone(),
-            Some(path) => {
-                let path = secrets::expand(path, &options.project);
-                std::fs::read_to_string(&path).map_err(|error| {
-                    Error::usage(format!(
-                        "{origin}: `user.ssh_keys`: reading {}: {error}",
-                        path.display()
-                    ))
-                    .with_hint("make a key with `ssh-keygen -t ed25519`, or name another: --set 'user.ssh_keys=[\"file:PATH\"]'")
-                })?
-            }
-        };
-        let lines = text.lines().map(str::trim);
-        for line in lines.filter(|l| !l.is_empty() && !l.starts_with('#')) {
-            check_public_key(line).map_err(|why| {
-                Error::usage(format!("{origin}: `user.ssh_keys`: {entry}: {why}"))
-            })?;
-            keys.push(line.to_owned());
-        }
-    }
-    Ok(keys)
-}
-
-const KEY_TYPES: &[&str] = &["ssh-", "ecdsa-sha2-", "sk-ssh-", "sk-ecdsa-"];
-
-fn check_public_key(line: &str) -> std::result::Result<(), &'static str> {
-    if line.contains("PRIVATE KEY") {
-        return Err("this is a private key; give the public one (.pub)");
-    }
-    let is_key = |word: &str| KEY_TYPES.iter().any(|t| word.starts_with(t));
-    match line.split_whitespace().any(is_key) {
-        true => Ok(()),
-        false => Err("not an OpenSSH public key like `ssh-ed25519 AAAA… name`"),
-    }
-}
-
 /// Additions to config.txt and cmdline.txt that the profile itself makes.
 fn node_boot_edits(node: &Node) -> Vec<Edit> {
     let mut edits = Vec::new();
@@ -176,17 +153,12 @@ pub(super) fn edit(part: Part, path: &str, origin: &str, action: Action) -> Edit
 
 struct RolePlanner<'a> {
     role: &'a Role,
-    node: &'a Node,
     renderer: &'a Renderer,
     options: &'a PlanOptions,
 }
 
 impl RolePlanner<'_> {
     fn edits(&self) -> Result<Vec<Edit>> {
-        check_secrets(self.role, self.node, self.renderer)?;
-        let mut findings = Findings::default();
-        check_rules(self.node, self.role, self.renderer, true, &mut findings)?;
-        findings.problems.report()?;
         let mut edits = Vec::new();
         for file in &self.role.files {
             edits.extend(self.file(file)?);
@@ -261,7 +233,7 @@ impl RolePlanner<'_> {
             return Ok(None);
         }
         let location = match (render(&payload.file)?, render(&payload.url)?) {
-            (Some(file), _) => PayloadLocation::File(secrets::expand(&file, &self.options.project)),
+            (Some(file), _) => PayloadLocation::File(expand(&file, self.options.vault.project())),
             (None, Some(url)) => PayloadLocation::Url(url),
             (None, None) => {
                 return Err(Error::usage(format!(

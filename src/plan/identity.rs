@@ -2,14 +2,17 @@
 //! system everywhere, because its password hash must not lie on the boot partition. The rest goes
 //! through cloud-init's NoCloud seed where the base has cloud-init, and offline where it has not.
 
+use std::sync::LazyLock;
+
+use regex_lite::Regex;
 use sha2::{Digest, Sha256};
 
 use super::build::{PlanOptions, edit};
 use super::{Account, Action, Attr, Content, Edit, When};
-use crate::config::{Node, Sudo};
+use crate::config::{Node, Sudo, full_match};
 use crate::error::{Error, Result};
 use crate::overlay::{Part, USER_ID};
-use crate::secrets;
+use crate::secrets::{REDACTED, Refusal};
 
 const ORIGIN: &str = "identity";
 
@@ -38,8 +41,11 @@ pub struct Identity {
 }
 
 /// Plans the identity of `node`.
-pub fn identity_edits(node: &Node, ssh_keys: &[String], options: &PlanOptions) -> Result<Identity> {
-    let password_hash = password_hash(node, options)?;
+pub fn identity_edits(
+    node: &Node,
+    ssh_keys: &[String],
+    password_hash: Option<String>,
+) -> Result<Identity> {
     let user_data = user_data(node, ssh_keys, password_hash.is_some())?;
     let instance_id = instance_id(&user_data);
     let mut edits = account_edits(node, password_hash);
@@ -57,28 +63,48 @@ pub fn identity_edits(node: &Node, ssh_keys: &[String], options: &PlanOptions) -
     Ok(Identity { edits, instance_id })
 }
 
-fn password_hash(node: &Node, options: &PlanOptions) -> Result<Option<String>> {
+/// Hashes that Debian's libxcrypt takes, whole (crypt(5)).
+const CRYPT_HASHES: &[&str] = &[
+    // yescrypt, gost-yescrypt
+    r"\$g?y\$[./A-Za-z0-9]+\$[./A-Za-z0-9]{1,86}\$[./A-Za-z0-9]{43}",
+    // scrypt
+    r"\$7\$[./A-Za-z0-9]{11,97}\$[./A-Za-z0-9]{43}",
+    // bcrypt
+    r"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}",
+    // SHA-512
+    r"\$6\$(rounds=[1-9][0-9]{3,8}\$)?[^$:\s]{1,16}\$[./A-Za-z0-9]{86}",
+    // SHA-256
+    r"\$5\$(rounds=[1-9][0-9]{3,8}\$)?[^$:\s]{1,16}\$[./A-Za-z0-9]{43}",
+];
+
+/// Compiled once: every node of a large cluster has a hash.
+static CRYPT_FORMS: LazyLock<Vec<Regex>> = LazyLock::new(|| {
+    let forms = CRYPT_HASHES.iter().map(|form| full_match(form));
+    forms.filter_map(Result::ok).collect()
+});
+
+fn is_crypt_hash(text: &str) -> bool {
+    text.is_ascii() && CRYPT_FORMS.iter().any(|form| form.is_match(text))
+}
+
+/// The hash of the user's password, if there is one.
+pub fn password_hash(node: &Node, options: &PlanOptions) -> Result<Option<String>> {
+    const KEY: &str = "secrets.password_hash";
     let Some((reference, origin)) = node.secrets.get("password_hash") else {
         return Ok(None);
     };
     if options.redact {
-        return Ok(Some(secrets::REDACTED.to_owned()));
+        return Ok(Some(REDACTED.to_owned()));
     }
-    let wanted_by = format!(
-        "`secrets.password_hash` of profile {} for the account {}",
-        node.profile, node.user.name
-    );
-    let hash = secrets::resolve(reference, &options.project, origin, &wanted_by)?;
-    let fine = (hash.starts_with("$y$") || hash.starts_with("$6$"))
-        && hash.split('$').count() >= 4
-        && hash.bytes().all(|b| b.is_ascii_graphic() && b != b':');
-    match fine {
-        true => Ok(Some(hash)),
-        false => Err(Error::usage(format!(
-            "{origin}: {wanted_by} is not a yescrypt ($y$…) or SHA-512 ($6$…) crypt hash"
-        ))
-        .with_hint("`mkpasswd -m yescrypt` or `openssl passwd -6` make one")),
+    let value = options.vault.get(reference);
+    let value = value.map_err(|refusal| refusal.error(origin, KEY))?;
+    if is_crypt_hash(value.expose()) {
+        return Ok(Some(value.expose().to_owned()));
     }
+    let what = "the value is not a whole crypt hash of the kind yescrypt (`$y$`), SHA-512 (`$6$`), SHA-256 (`$5$`), bcrypt (`$2b$`) or scrypt (`$7$`)";
+    Err(Refusal::new(what)
+        .with_hint("`mkpasswd -m yescrypt` or `openssl passwd -6` makes one; in a shell it stands in single quotes")
+        .error(origin, KEY))
 }
 
 fn write(path: &str, text: &str, mode: u32) -> Edit {
@@ -221,6 +247,12 @@ fn seed_edits(user_data: &str, instance_id: &str) -> Vec<Edit> {
     edits.into_iter().map(|e| on(When::CloudInit, e)).collect()
 }
 
+/// The line of /etc/locale.gen that has the locale `lang` compiled.
+pub fn locale_line(lang: &str) -> String {
+    let charset = lang.split('.').nth(1).unwrap_or("UTF-8");
+    format!("{lang} {charset}")
+}
+
 fn offline_edits(node: &Node, ssh_keys: &[String]) -> Vec<Edit> {
     let locale = &node.locale;
     let owner = |mode| Attr {
@@ -239,8 +271,7 @@ fn offline_edits(node: &Node, ssh_keys: &[String]) -> Vec<Edit> {
         };
         edit(Part::Root, path, ORIGIN, action)
     };
-    let charset = locale.lang.split('.').nth(1).unwrap_or("UTF-8");
-    let generated = format!("{} {charset}", locale.lang);
+    let generated = locale_line(&locale.lang);
     let mut edits = vec![
         write(
             &format!("/etc/systemd/system/{LOCALE_UNIT}"),
@@ -272,4 +303,35 @@ fn offline_edits(node: &Node, ssh_keys: &[String]) -> Vec<Edit> {
         write("/etc/cloud/cloud-init.disabled", "", 0o644),
     ));
     edits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_crypt_hashes_are_taken_and_others_not() {
+        // `openssl passwd`, `mkpasswd` of libxcrypt, and the bcrypt of a public bug report.
+        let sha512 = "$6$salt$IxDD3jeSOb5eB1CX5LBsqZFVkJdido3OUILO5Ifz5iwMuTS4XMS130MTSuDDl3aCI6WouIL9AjRbLCelDCy.g.";
+        let sha256 = "$5$salt$Gcm6FsVtF/Qa77ZKD.iwsJlCVPY0XSMgLJL0Hnww/c1";
+        let rounds = sha512.replacen("$6$", "$6$rounds=5000$", 1);
+        let bcrypt = "$2b$12$abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZ01234";
+        let yescrypt = format!("$y$j9T$F5Jx5fExrKuPp53xLKQ..1${}", "x".repeat(43));
+        for good in [sha512, sha256, &rounds, bcrypt, &yescrypt] {
+            assert!(is_crypt_hash(good), "{good}");
+            assert!(!is_crypt_hash(&good[..good.len() - 1]), "cut: {good}");
+            assert!(!is_crypt_hash(&format!("{good}x")), "more: {good}");
+        }
+        for bad in [
+            "hunter2",
+            "$6$salt$abc",
+            "$y$j9T$abc",
+            "$1$salt$qJH7.N4xYta3aEG/dfqo/0",
+            "*",
+            "!",
+            "$2b$12$",
+        ] {
+            assert!(!is_crypt_hash(bad), "{bad}");
+        }
+    }
 }

@@ -4,10 +4,12 @@
 mod build;
 mod identity;
 mod print;
+mod ssh_keys;
 
 use serde::Serialize;
 
 pub use build::{PlanOptions, plan_node};
+pub use identity::locale_line;
 pub use print::{print_json, print_text};
 
 use crate::config::DiskTable;
@@ -167,6 +169,15 @@ impl Account {
 }
 
 impl Plan {
+    /// Whether an image made after it holds what only its owner should read.
+    pub fn holds_secrets(&self) -> bool {
+        self.edits.iter().any(|edit| match &edit.action {
+            Action::Write(Content::Bytes { secret, .. }, _) => *secret,
+            Action::Account(account) => account.password_hash.is_some(),
+            _ => false,
+        })
+    }
+
     /// The payloads it needs, each once.
     pub fn payloads(&self) -> Vec<&PayloadRef> {
         let mut found: Vec<&PayloadRef> = self

@@ -10,8 +10,9 @@ use std::path::{Component, Path, PathBuf};
 use tar::{Archive, Entry, EntryType};
 
 use super::decompress::{Format, decoder};
-use super::digest::{CHUNK, human};
+use super::digest::CHUNK;
 use crate::error::{Error, Result, ResultExt};
+use crate::size::human;
 
 /// An archive that unpacks to more than this is refused.
 const MAX_BYTES: u64 = 1 << 30;

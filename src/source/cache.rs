@@ -12,6 +12,8 @@
 //! pages/<digest>.json       the index and checksum files as last seen; <digest> is that of the URL
 //! pins/<digest>.json        what was downloaded by its SHA-1; <digest> is that of the URL
 //! local/<digest>.json       digests of the user's own files, by path, size and times
+//! whole/<digest>.json       names of packed bases of the user's own whose blocks were all verified;
+//!                           <digest> is that of the packed file
 //! locks/                    one lock file per object
 //! ```
 //! What has a final name is whole: files are written beside it, synced and renamed.
@@ -24,12 +26,13 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::digest::{Checksum, Digest, human};
+use super::digest::{Checksum, Digest};
 use crate::error::{Error, Result, ResultExt};
 use crate::job::Job;
+use crate::size::human;
 
-const FOLDERS: [&str; 8] = [
-    "sha256", "partial", "raw", "blocks", "pages", "pins", "local", "locks",
+const FOLDERS: [&str; 9] = [
+    "sha256", "partial", "raw", "blocks", "pages", "pins", "local", "whole", "locks",
 ];
 const LOCK_POLL: Duration = Duration::from_millis(100);
 
@@ -98,6 +101,11 @@ impl Cache {
     /// The digest of a local file, whose identity is `key`.
     pub fn local(&self, key: &str) -> PathBuf {
         self.keyed("local", key)
+    }
+
+    /// That all of the packed file with this digest was verified.
+    pub fn whole(&self, source: &Digest) -> PathBuf {
+        self.root.join("whole").join(format!("{source}.json"))
     }
 
     fn keyed(&self, folder: &str, key: &str) -> PathBuf {

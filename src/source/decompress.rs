@@ -15,10 +15,12 @@ use sha2::{Digest as _, Sha256};
 use zip::ZipArchive;
 
 use super::cache::write_failed;
-use super::digest::{CHUNK, Digest, human, name_of};
-use crate::disk::{ReadAt, XzImage, XzImageOptions, is_zero};
+use super::digest::{CHUNK, Digest, name_of};
+use crate::disk::xz_container::XzBlock;
+use crate::disk::{Block, ReadAt, XzImage, XzImageOptions, is_zero};
 use crate::error::{Error, Result, ResultExt};
 use crate::job::{Job, Task};
+use crate::size::human;
 
 const BLOCK: usize = 4096;
 /// Threads are given up to stay below this.
@@ -151,18 +153,39 @@ pub(super) fn unpack(
 }
 
 fn unpack_blocks(blocks: &XzImage, image: &mut Image, job: &Job) -> Result<()> {
-    let layout = blocks.layout();
     let label = format!("unpacking {}", name_of(image.source));
-    let mut task = job.progress.begin(&label, Some(layout.file_size));
+    each_block(blocks, &label, job, |place, block| match block.data() {
+        Some(data) => data.chunks(CHUNK).try_for_each(|part| image.append(part)),
+        None => image.append_zeros(place.uncompressed_size),
+    })
+}
+
+/// Decodes all blocks of the `.xz` file at `source`, and so compares each with its check.
+pub(super) fn verify(source: &Path, job: &Job) -> Result<()> {
+    // Who comes here has read it by its blocks before.
+    let blocks = XzImage::open(source, XzImageOptions::default())?.ok_or_else(|| {
+        Error::failed(format!("{} changed while it was used", source.display()))
+            .with_hint("wait until whatever writes to it is done")
+    })?;
+    let label = format!("verifying {}", name_of(source));
+    each_block(&blocks, &label, job, |_, _| Ok(()))
+}
+
+/// Hands every block to `take`, in order; several are decoded at a time.
+fn each_block(
+    blocks: &XzImage,
+    label: &str,
+    job: &Job,
+    mut take: impl FnMut(&XzBlock, &Block) -> Result<()>,
+) -> Result<()> {
+    let layout = blocks.layout();
+    let mut task = job.progress.begin(label, Some(layout.file_size));
     // The decoder's dictionary and the block itself, of each thread and of two more that wait.
     let each = layout.largest_block().saturating_mul(3) / 2;
     let fit = (XZ_MEMORY / each.max(1)).saturating_sub(2) as usize;
     let cores = available_parallelism().map_or(1, |threads| threads.get());
     blocks.blocks_in_order(fit.clamp(1, cores), &job.cancel, |place, block| {
-        match block.data() {
-            Some(data) => data.chunks(CHUNK).try_for_each(|part| image.append(part))?,
-            None => image.append_zeros(place.uncompressed_size)?,
-        }
+        take(place, block)?;
         task.advance(place.total_size());
         Ok(())
     })
@@ -184,7 +207,7 @@ fn unpack_stream(source: &Path, format: Format, image: &mut Image, job: &Job) ->
 
 fn unpack_zip(source: &Path, image: &mut Image, job: &Job) -> Result<()> {
     let not_whole = |error: &dyn std::fmt::Display| {
-        Error::failed(format!(
+        Error::verification(format!(
             "{} is not a whole zip archive: {error}",
             source.display()
         ))
@@ -314,7 +337,12 @@ fn skip_padding(reader: &mut impl BufRead) -> io::Result<bool> {
 fn broken(error: io::Error, source: &Path, offset: u64) -> Error {
     let name = source.display();
     match error.kind() {
-        io::ErrorKind::UnexpectedEof => Error::failed(format!(
+        // The system's word, not the decoder's.
+        _ if error.raw_os_error().is_some() => {
+            Error::failed(format!("can not read {name} at byte {offset}"))
+                .with_hint("check the disk that it is on")
+        }
+        io::ErrorKind::UnexpectedEof => Error::verification(format!(
             "{name} is truncated: it ends after {offset} bytes, in the middle of its data"
         ))
         .with_hint("download it again"),
@@ -323,7 +351,7 @@ fn broken(error: io::Error, source: &Path, offset: u64) -> Error {
             human(XZ_MEMORY_MAX)
         ))
         .with_hint("unpack it with xz and name the .img in the profile"),
-        _ => Error::failed(format!("{name} is damaged, somewhere before byte {offset}"))
+        _ => Error::verification(format!("{name} is damaged, somewhere before byte {offset}"))
             .with_hint("download it again"),
     }
     .with_source(error)

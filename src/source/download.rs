@@ -8,10 +8,11 @@ use serde::{Deserialize, Serialize};
 use ureq::http::{HeaderMap, StatusCode};
 
 use super::cache::{self, Cache, SPACE_HINT, read_record, write_failed, write_record};
-use super::digest::{CHUNK, Checksum, Digest, Hasher, human};
+use super::digest::{CHUNK, Checksum, Digest, Hasher};
 use super::http::{Client, Failure, Response, header, interrupted_body, status_error};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::job::Job;
+use crate::size::human;
 
 /// Downloading this much more than ever before counts as progress.
 const PROGRESS_STEP: u64 = 1 << 20;

@@ -26,8 +26,11 @@ pub enum BaseRequest {
     Alias(String),
     /// A URL; without a digest, that of the `.sha256` file beside it is used.
     Url { url: String, sha256: Option<String> },
-    /// A file of this computer.
-    Path(PathBuf),
+    /// A file of this computer, with its digest when that is known.
+    Path {
+        path: PathBuf,
+        sha256: Option<String>,
+    },
 }
 
 impl BaseRequest {
@@ -40,9 +43,18 @@ impl BaseRequest {
             let url = image.to_owned();
             Self::Url { url, sha256 }
         } else if image.contains(['/', '\\']) || ENDINGS.iter().any(|end| lower.ends_with(end)) {
-            Self::Path(PathBuf::from(image))
+            let path = PathBuf::from(image);
+            Self::Path { path, sha256 }
         } else {
             Self::Alias(image.to_owned())
+        }
+    }
+
+    /// A file that nothing is known of.
+    pub fn file(path: impl Into<PathBuf>) -> Self {
+        Self::Path {
+            path: path.into(),
+            sha256: None,
         }
     }
 }
@@ -203,7 +215,7 @@ impl Fetcher {
         let source = match request {
             BaseRequest::Alias(alias) => self.aliased(alias),
             BaseRequest::Url { url, sha256 } => self.at_url(url, sha256.as_deref()),
-            BaseRequest::Path(path) => self.at_path(path),
+            BaseRequest::Path { path, sha256 } => self.at_path(path, sha256.as_deref()),
         }?;
         let format = Format::of_file(&source.path)?;
         if format == Format::Raw {
@@ -248,6 +260,43 @@ impl Fetcher {
         let format = Format::of_file(&source.path)?;
         let (raw, sha256) = self.decompressed(&source, format)?;
         Ok(source.image(Some(raw), Some(sha256)))
+    }
+
+    /// Verifies all of a packed base that nothing vouches for, once: whoever copies blocks as they
+    /// are would pass damage on. What has a digest of its own was compared with that, what was
+    /// unpacked was verified then, and a raw image has nothing to verify it by.
+    pub fn vouch(&self, base: &BaseImage) -> Result<()> {
+        let Some(path) = &base.compressed else {
+            return Ok(());
+        };
+        let known = base.verified != Verified::Local || base.raw_sha256.is_some();
+        let digest = Digest::given(&base.source_sha256, &base.description)?;
+        let record = self.cache.whole(&digest);
+        if known || record.exists() {
+            return Ok(());
+        }
+        let what = format!("verifying {}", base.description);
+        let _lock = self
+            .cache
+            .lock(&format!("whole-{digest}"), &what, &self.job)?;
+        if record.exists() {
+            return Ok(());
+        }
+        self.job.progress.note(&format!(
+            "no sha256 vouches for {0}: verifying all of {0}, once",
+            base.description
+        ));
+        decompress::verify(path, &self.job).map_err(|error| match error.kind() {
+            ErrorKind::Verification => error.context(format!(
+                "{} is damaged, and so would be what is built from it",
+                path.display()
+            )),
+            _ => error.context(what),
+        })?;
+        if self.local_digest(path, "the base image")? != digest {
+            return Err(changed(path));
+        }
+        write_record(&record, &base.description)
     }
 
     /// Where raw copies of bases are kept.
@@ -346,13 +395,23 @@ impl Fetcher {
         })
     }
 
-    fn at_path(&self, path: &Path) -> Result<Source> {
+    fn at_path(&self, path: &Path, sha256: Option<&str>) -> Result<Source> {
+        let name = name_of(path);
+        let given = sha256.map(|text| Digest::given(text, &name)).transpose()?;
+        let digest = self.local_digest(path, "the base image")?;
+        let verified = match &given {
+            Some(given) => {
+                must_be(path, given, &digest)?;
+                Verified::Given
+            }
+            None => Verified::Local,
+        };
         Ok(Source {
             path: path.to_owned(),
-            digest: self.local_digest(path, "the base image")?,
-            description: name_of(path),
+            digest,
+            description: name,
             url: None,
-            verified: Verified::Local,
+            verified,
             expected: Expected::default(),
         })
     }
@@ -450,15 +509,7 @@ impl Fetcher {
             }
             (None, None) => (found.clone(), Verified::Local),
         };
-        if found != expected {
-            return Err(Error::verification(format!(
-                "{} has the wrong sha256: expected {expected}, found {found}",
-                path.display()
-            ))
-            .with_hint(
-                "get the file again, or correct the sha256 if the file was changed on purpose",
-            ));
-        }
+        must_be(path, &expected, &found)?;
         artifact(path.to_owned(), &found, verified)
     }
 
@@ -655,6 +706,18 @@ enum Answer {
 }
 
 const OFFLINE_HINT: &str = "run the same command once without --offline";
+
+/// Compares the digest of a local file with what it must be.
+fn must_be(path: &Path, expected: &Digest, found: &Digest) -> Result<()> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(Error::verification(format!(
+        "{} has the wrong sha256: expected {expected}, found {found}",
+        path.display()
+    ))
+    .with_hint("get the file again, or correct the sha256 if the file was changed on purpose"))
+}
 
 fn changed(path: &Path) -> Error {
     Error::failed(format!("{} changed while it was read", path.display()))

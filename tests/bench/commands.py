@@ -71,10 +71,15 @@ class Imgbuild:
         return [self.binary, "init", self.project]
 
     def flash(self, image: pathlib.Path, device: str, *more: str) -> list[str]:
-        return [self.binary, "flash", str(image), "--to", device, *more]
+        return [self.binary, "flash", str(image), *self.unasked(), "--to", device, *more]
 
     def flash_node(self, node: Node, base: pathlib.Path, device: str, *more: str) -> list[str]:
-        return [self.binary, "flash", "-C", self.project, *node.words(), "--base", str(base), "--to", device, *more]
+        return [self.binary, "flash", "-C", self.project, *node.words(), "--base", str(base), *self.unasked(), "--to", device,
+                *more]
+
+    def unasked(self) -> list[str]:
+        """What keeps newer ones from asking before they overwrite a disk."""
+        return ["--yes"] if knows(self.flash_help, "--yes") else []
 
 
 def knows(text: str, option: str) -> bool:

@@ -2,6 +2,8 @@
 
 #![allow(dead_code)]
 
+pub mod small_base;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -16,8 +18,9 @@ roles    = []
 [network]
 cidr    = "10.0.0.0/24"
 gateway = "10.0.0.1"
+dns     = ["10.0.0.1"]
 [user]
-ssh_keys = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAo test"]
+ssh_keys = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAII4cB60hDozZ7B3fpOQJJU7XxDmQHGwgVYGWuR1gxfkF test"]
 "#;
 
 /// A project folder, an output folder and a cache that nobody else uses.

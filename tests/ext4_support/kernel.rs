@@ -2,7 +2,7 @@
 //! compared.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -57,6 +57,8 @@ pub enum Op {
     RemoveTree(String),
     Rename(String, String),
     SetAttr(String, Attr),
+    /// Another content and modification time for a file that is there.
+    Rewrite(String, Vec<u8>, i64),
     SetXattr(String, String, Vec<u8>),
 }
 
@@ -73,6 +75,7 @@ impl Op {
             Self::RemoveTree(path) => fs.remove_tree(path),
             Self::Rename(from, to) => fs.rename(from, to),
             Self::SetAttr(path, attr) => fs.set_attr(path, attr),
+            Self::Rewrite(path, data, mtime) => fs.rewrite(path, data, *mtime),
             Self::SetXattr(path, name, value) => fs.set_xattr(path, name, value),
         }
     }
@@ -113,6 +116,7 @@ impl Op {
                 }
             }
             Self::SetAttr(path, attr) => apply(&at(path), attr),
+            Self::Rewrite(path, data, mtime) => rewrite(&at(path), data, *mtime),
             Self::SetXattr(path, name, value) => Ok(rustix::fs::lsetxattr(
                 at(path),
                 name,
@@ -121,6 +125,23 @@ impl Op {
             )?),
         }
     }
+}
+
+fn rewrite(path: &Path, data: &[u8], mtime: i64) -> io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    let mut file = options.write(true).truncate(true).open(path)?;
+    file.write_all(data)?;
+    let times = Timestamps {
+        last_access: Timespec {
+            tv_sec: 0,
+            tv_nsec: rustix::fs::UTIME_OMIT,
+        },
+        last_modification: Timespec {
+            tv_sec: mtime,
+            tv_nsec: 0,
+        },
+    };
+    Ok(rustix::fs::futimens(&file, &times)?)
 }
 
 fn vacate(path: &Path) -> io::Result<()> {

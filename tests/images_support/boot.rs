@@ -92,7 +92,7 @@ fn walk(top: &Path, folder: &Path, files: &mut Files) {
 /// What `edits` make of the files of a base.
 pub fn expected(world: &World, base: &Files, edits: &[&Edit], time: i64) -> Files {
     let mut files = base.clone();
-    let mut config = Vec::new();
+    let (mut roles, mut owner) = (Vec::new(), None);
     // FAT counts in steps of two seconds.
     let mtime = (time & !1) as u64;
     for edit in edits.iter().filter(|e| e.part == Part::Boot) {
@@ -102,7 +102,10 @@ pub fn expected(world: &World, base: &Files, edits: &[&Edit], time: i64) -> File
             Action::Write(content, _) => world.content(content),
             Action::Cmdline { add, remove } => cmdline(&text(), add, remove).into_bytes(),
             Action::ConfigTxt(lines) => {
-                config.extend(lines.iter().cloned());
+                match edit.origin.as_str() {
+                    "profile" => owner = Some(lines),
+                    _ => roles.extend(lines.iter().cloned()),
+                }
                 continue;
             }
             Action::Remove => {
@@ -114,20 +117,32 @@ pub fn expected(world: &World, base: &Files, edits: &[&Edit], time: i64) -> File
         let bytes = Some(bytes);
         files.insert(edit.path.clone(), Entry { bytes, mtime });
     }
-    if !config.is_empty() {
+    if !roles.is_empty() || owner.is_some() {
         let before = files["/config.txt"].bytes.clone().unwrap();
         let before = String::from_utf8(before).unwrap();
-        let mut seen = BTreeSet::new();
-        config.retain(|line| seen.insert(line.clone()));
-        let text = format!(
-            "{}\n\n# --- imgbuild begin\n[all]\n{}\n# --- imgbuild end\n",
-            before.trim_end(),
-            config.join("\n")
-        );
+        let text = before + &config_block(roles, owner);
         let bytes = Some(text.into_bytes());
         files.insert("/config.txt".to_owned(), Entry { bytes, mtime });
     }
     files
+}
+
+/// Lines of roles, each once, then those of the profile as they are.
+fn config_block(mut roles: Vec<String>, owner: Option<&Vec<String>>) -> String {
+    const CLOSE: &str = "[all]\ndtoverlay=\n";
+    let lines = |lines: &[String]| lines.iter().map(|l| format!("{l}\n")).collect::<String>();
+    let mut seen = BTreeSet::new();
+    roles.retain(|line| seen.insert(line.clone()));
+    let first = roles.first().map_or("", String::as_str);
+    assert!(
+        !first.starts_with("dtparam") && !first.starts_with('['),
+        "{first}: model it"
+    );
+    let mut parts = vec![lines(&roles)];
+    parts.extend(owner.map(|owner| lines(owner)));
+    parts.retain(|part| !part.is_empty());
+    let parts: String = parts.iter().map(|part| format!("{CLOSE}{part}")).collect();
+    format!("\n# --- imgbuild begin\n{parts}{CLOSE}# --- imgbuild end\n")
 }
 
 fn cmdline(before: &str, add: &[String], remove: &[String]) -> String {

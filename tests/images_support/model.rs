@@ -191,17 +191,20 @@ impl<'a> Model<'a> {
         String::from_utf8(self.base.read(path).unwrap_or_default()).unwrap()
     }
 
-    /// Another text in a file that keeps its mode and owner.
+    /// Another text in a file that keeps all else; a missing one is made.
     fn rewrite(&mut self, path: &str, text: &str) {
-        let old = self.tree.get(&self.real(path));
-        let attr = old.map_or(Attr::root(0o644), |e| Attr {
-            mode: u32::from(e.mode),
-            uid: e.uid,
-            gid: e.gid,
-        });
-        if text != self.text(path) {
-            self.write(path, text.as_bytes(), attr);
+        if text == self.text(path) {
+            return;
         }
+        let (time, real) = (self.time, self.real(path));
+        let Some(entry) = self.tree.get_mut(&real) else {
+            return self.write(path, text.as_bytes(), Attr::root(0o644));
+        };
+        assert!(matches!(entry.kind, Kind::File { .. }), "{path}: {entry:?}");
+        let (len, sha256) = (text.len() as u64, sha256(text.as_bytes()));
+        entry.kind = Kind::File { len, sha256 };
+        entry.mtime = (time, 0);
+        self.touched.push(real);
     }
 
     fn set_line(&mut self, path: &str, prefix: &str, line: &str) {

@@ -86,6 +86,8 @@ pub enum Kind {
     File,
     /// An absolute path on the node.
     NodePath,
+    /// A program on the node that people can log in with.
+    Shell,
     /// An alias of Raspberry Pi OS, a URL or a path.
     BaseImage,
     TimeZone,
@@ -148,6 +150,7 @@ impl Kind {
             Self::FixedLease => "MAC,address,name",
             Self::File => "local file",
             Self::NodePath => "path on the node",
+            Self::Shell => "login shell",
             Self::BaseImage => "image",
             Self::TimeZone => "time zone",
             Self::Locale => "locale",
@@ -226,6 +229,7 @@ impl Kind {
             Self::Date => text::date(text),
             Self::File => text::file(text),
             Self::NodePath => text::node_path(text),
+            Self::Shell => text::shell(text),
             Self::BaseImage => text::base_image(text),
             Self::DiskLabel => text::disk_label(text),
             Self::SshKey => Ok(()),
@@ -644,6 +648,11 @@ mod tests {
             Kind::NodePath,
             &["/bin/bash"],
             &["bash", "/a b", "/a/../b", "/", "/a:b"],
+        );
+        judge(
+            Kind::Shell,
+            &["/bin/bash", "/usr/bin/zsh"],
+            &["bash", "/usr/sbin/nologin", "/bin/false"],
         );
         judge(
             Kind::BaseImage,

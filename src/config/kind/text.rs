@@ -101,6 +101,18 @@ pub fn file(text: &str) -> Result<(), Reason> {
     }
 }
 
+/// Programs that end every login at once.
+const NO_SHELLS: &[&str] = &["nologin", "false", "true"];
+
+pub fn shell(text: &str) -> Result<(), Reason> {
+    node_path(text)?;
+    let name = text.rsplit('/').next().unwrap_or_default();
+    if NO_SHELLS.contains(&name) {
+        return Err(format!("`{text}` is no login shell: nobody could log in"));
+    }
+    Ok(())
+}
+
 /// An absolute path that can stand in a line of /etc/passwd or a unit.
 pub fn node_path(text: &str) -> Result<(), Reason> {
     let wrong = || Err(format!("`{text}` is not an absolute path like `/bin/bash`"));

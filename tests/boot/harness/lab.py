@@ -145,7 +145,7 @@ class Lab:
     def flashed_card(self, name: str, words: list[str], gib: float) -> Card:
         """A used card to which `imgbuild flash` has written a node. `words`: see `profile_words`."""
         path = used_card(self.workdir / f"{name}.card", int(gib * GIB))
-        self.imgbuild("flash", *words, "--to", str(path))
+        self.imgbuild("flash", *words, "--yes", "--to", str(path))
         return Card(path)
 
     def bmap_card(self, name: str, image: pathlib.Path, gib: float) -> Card:

@@ -1,0 +1,162 @@
+//! Holds the nodes against their bases before anything is written.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{Base, BuildOptions, base_request, open_base};
+use crate::config::Node;
+use crate::error::{ErrorKind, Result, ResultExt};
+use crate::inspect::{self, BaseFacts, Subject};
+use crate::job::Job;
+use crate::patch::Payloads;
+use crate::plan::Plan;
+use crate::problem::{Problem, Problems};
+use crate::project::Project;
+use crate::source::{BaseRequest, FetchOptions, Fetcher};
+
+/// Nodes with their plans, and the facts of their bases.
+pub struct BaseCheck<'a> {
+    /// Each node with the place of its base in `facts`.
+    subjects: Vec<(Subject<'a>, usize)>,
+    facts: Vec<BaseFacts>,
+}
+
+impl<'a> BaseCheck<'a> {
+    /// Opens each base once.
+    pub fn open(
+        project: &'a Project,
+        nodes: &[&'a Node],
+        plans: &'a [Plan],
+        bases: &[Arc<Base>],
+    ) -> Result<Self> {
+        let mut opened: Vec<&Arc<Base>> = Vec::new();
+        let mut facts = Vec::new();
+        let mut subjects = Vec::new();
+        for ((node, plan), base) in nodes.iter().zip(plans).zip(bases) {
+            let known = opened.iter().position(|other| Arc::ptr_eq(other, base));
+            if known.is_none() {
+                opened.push(base);
+                facts.push(facts_of(base)?);
+            }
+            let place = known.unwrap_or(facts.len() - 1);
+            subjects.push((subject(project, node, plan)?, place));
+        }
+        Ok(Self { subjects, facts })
+    }
+
+    /// What the bases lack or have in the way, as far as the plans tell. All of it at once.
+    pub fn check(&self) -> Result<()> {
+        self.each(inspect::check)
+    }
+
+    /// Whether there is room for all that the plans and `payloads` bring.
+    pub fn check_room(&self, payloads: &Payloads) -> Result<()> {
+        self.each(|subject, facts, problems| {
+            inspect::check_room(subject, facts, payloads, problems)
+        })
+    }
+
+    fn each(
+        &self,
+        check: impl Fn(&Subject<'_>, &BaseFacts, &mut Problems) -> Result<()>,
+    ) -> Result<()> {
+        let mut problems = Problems::new();
+        for (subject, place) in &self.subjects {
+            check(subject, &self.facts[*place], &mut problems).context(|| against(subject.node))?;
+        }
+        problems.report()
+    }
+}
+
+fn against(node: &Node) -> String {
+    format!("checking {} against its base", node.hostname)
+}
+
+fn subject<'a>(project: &'a Project, node: &'a Node, plan: &'a Plan) -> Result<Subject<'a>> {
+    let roles = project.catalog.roles_of(node)?;
+    Ok(Subject { node, roles, plan })
+}
+
+fn facts_of(base: &Base) -> Result<BaseFacts> {
+    BaseFacts::open(base.disk.clone()).context(|| format!("reading {}", base.image.description))
+}
+
+/// Checks nodes against `base`, or each against its own, with nothing but what is on this computer.
+/// `plans` are those of all nodes of the project. All problems are reported at once, bases that are
+/// not here among them. Says what the bases are.
+pub fn check_with_bases(
+    project: &Project,
+    plans: &[Plan],
+    base: Option<BaseRequest>,
+    fetch: FetchOptions,
+    job: &Job,
+) -> Result<Vec<String>> {
+    let fetch = FetchOptions {
+        offline: true,
+        ..fetch
+    };
+    let options = BuildOptions::without_files(base, fetch, None);
+    let fetcher = Fetcher::new(options.fetch.clone(), job.clone())?;
+    let mut problems = Problems::new();
+    let mut opened: BTreeMap<String, Option<BaseFacts>> = BTreeMap::new();
+    let mut names = Vec::new();
+    for (node, plan) in project.cluster.nodes.iter().zip(plans) {
+        let request = base_request(project, node, &options);
+        let key = format!("{request:?}");
+        if !opened.contains_key(&key) {
+            let base = open_here(node, &request, &options, &fetcher, &mut problems)?;
+            names.extend(base.as_ref().map(|base| base.image.description.clone()));
+            let facts = base.as_ref().map(facts_of).transpose()?;
+            opened.insert(key.clone(), facts);
+        }
+        if let Some(Some(facts)) = opened.get(&key) {
+            inspect::check(&subject(project, node, plan)?, facts, &mut problems)
+                .context(|| against(node))?;
+        }
+    }
+    problems.report()?;
+    Ok(names)
+}
+
+/// The base of `node`, if it is on this computer. That it is not is a problem with the command that
+/// fetches it.
+fn open_here(
+    node: &Node,
+    request: &BaseRequest,
+    options: &BuildOptions,
+    fetcher: &Fetcher,
+    problems: &mut Problems,
+) -> Result<Option<Base>> {
+    let opened = open_base(request, 1, options, fetcher);
+    // Of a URL not even the digest need be known here, which is a mistake of the user elsewhere.
+    let is_absent = |kind: ErrorKind| match request {
+        BaseRequest::Path { .. } => false,
+        BaseRequest::Alias(_) => kind == ErrorKind::Failed,
+        BaseRequest::Url { .. } => matches!(kind, ErrorKind::Failed | ErrorKind::Usage),
+    };
+    match opened {
+        Err(error) if is_absent(error.kind()) => {
+            let place = match &options.base {
+                Some(_) => "--base".to_owned(),
+                None => node.origin("base.image").to_string(),
+            };
+            let words: Vec<String> = error.chain().map(ToString::to_string).collect();
+            let (profile, argument) = (&node.profile, base_argument(options));
+            let what = format!("the base image is not in the cache: {}", words.join(": "));
+            let problem = Problem::new(place, what).with_hint(format!(
+                "`imgbuild build --profile {profile}{argument}` downloads it; `check` never does"
+            ));
+            problems.push(problem);
+            Ok(None)
+        }
+        other => problems.keep(other),
+    }
+}
+
+fn base_argument(options: &BuildOptions) -> String {
+    match &options.base {
+        Some(BaseRequest::Alias(image)) => format!(" --base {image}"),
+        Some(BaseRequest::Url { url, .. }) => format!(" --base {url}"),
+        Some(BaseRequest::Path { .. }) | None => String::new(),
+    }
+}

@@ -1,0 +1,97 @@
+//! What only a base image can tell of the profiles: whether it has what the nodes ask for. Looked
+//! at before the first byte is written.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `facts.rs`, `formats.rs` | what a base has, and the files that tell it |
+//! | `settings.rs` | values of the profile: time zone, locale, shell, …, and options of roles |
+//! | `edits.rs` | edits of the plan: units, paths |
+
+mod edits;
+mod facts;
+mod formats;
+mod settings;
+
+pub use facts::BaseFacts;
+
+use crate::config::{Node, Origin};
+use crate::error::{Error, ErrorKind, Result};
+use crate::overlay::Role;
+use crate::patch::{Payloads, accounts};
+use crate::plan::{Account, Action, Edit, Plan};
+use crate::problem::{Problem, Problems};
+
+/// A node and what is known of it before it is built.
+pub struct Subject<'a> {
+    pub node: &'a Node,
+    pub roles: Vec<&'a Role>,
+    pub plan: &'a Plan,
+}
+
+/// Tells what the base with `facts` lacks for a node, or has in its way. An error is one of reading
+/// the base.
+pub fn check(subject: &Subject<'_>, facts: &BaseFacts, problems: &mut Problems) -> Result<()> {
+    let Subject { node, roles, plan } = subject;
+    let mut tell_at = |key: &str, result: Result<()>| -> Result<()> {
+        let place = node.origin(key);
+        problems.keep(result.map_err(|error| placed(&place, error)))?;
+        Ok(())
+    };
+    tell_at("disk.size", facts.base().check_size(plan))?;
+    let edits = match facts.base().edits_of(plan) {
+        Ok(edits) => edits,
+        Err(error) => {
+            tell_at("firstboot", Err(error))?;
+            plan.edits.iter().collect()
+        }
+    };
+    let account = edits.iter().find_map(|edit| account_of(edit));
+    if let Some(account) = account {
+        let base = facts.accounts()?;
+        for obstacle in accounts::obstacles(&base.passwd, &base.group, account) {
+            let what = format!("`user.name`: {}", obstacle.what);
+            problems.push(Problem::new(node.origin("user.name"), what).with_hint(obstacle.hint));
+        }
+    }
+    settings::check(node, roles, &edits, facts, problems)?;
+    edits::check(node, roles, &edits, facts, problems)
+}
+
+/// Tells whether the root file system has the room that a node takes, in an image of the size that the
+/// profile fixes. An image without one grows; that a base sets a limit to that is an error. Only with
+/// the payloads is any of it known.
+pub fn check_room(
+    subject: &Subject<'_>,
+    facts: &BaseFacts,
+    payloads: &Payloads,
+    problems: &mut Problems,
+) -> Result<()> {
+    let Subject { node, plan, .. } = subject;
+    let checked = facts.base().check_room(plan, payloads);
+    let placed = checked.map_err(|error| match plan.image_size {
+        Some(_) => placed(&node.origin("disk.size"), error),
+        None => error,
+    });
+    problems.keep(placed).map(drop)
+}
+
+/// An error of what the user asked for, with the place where that was written in front. What went
+/// wrong otherwise, such as a base that cannot be read, stays as it is.
+fn placed(place: &Origin, error: Error) -> Error {
+    if !matches!(error.kind(), ErrorKind::Usage | ErrorKind::Failed) {
+        return error;
+    }
+    let words: Vec<String> = error.chain().map(ToString::to_string).collect();
+    let usage = Error::usage(format!("{place}: {}", words.join(": ")));
+    match error.hint() {
+        Some(hint) => usage.with_hint(hint),
+        None => usage,
+    }
+}
+
+fn account_of(edit: &Edit) -> Option<&Account> {
+    match &edit.action {
+        Action::Account(account) => Some(account),
+        _ => None,
+    }
+}
