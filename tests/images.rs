@@ -657,7 +657,9 @@ fn another_user_with_a_password_and_offline() {
             .set("secrets.password_hash=env:PASSWORD_HASH")
             .set("locale.lang=de_DE.UTF-8")
             .set("locale.timezone=Europe/Berlin")
-            .set("locale.keyboard=de");
+            .set("locale.keyboard=de")
+            // nft judges the set of each IP version.
+            .set("pihole.allow=[\"192.168.9.0/24\", \"2001:db8:1::/64\", \"2001:db8:2::7\"]");
         request.env = vec![("PASSWORD_HASH".to_owned(), PASSWORD_HASH.to_owned())];
         check(&world, base, &request);
         let plans = world.plans(&request);
