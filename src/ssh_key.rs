@@ -250,7 +250,7 @@ fn check_option(text: &str) -> Checked<(String, &str)> {
     }
     let value = rest
         .strip_prefix("=\"")
-        .ok_or_else(|| format!("the option `{name}` before the key wants a value in quotes"))?;
+        .ok_or_else(|| format!("the option `{name}` before the key needs a value in quotes"))?;
     let end = closing_quote(value)
         .ok_or_else(|| format!("the quote behind the option `{name}` is never closed"))?;
     check_value(&name, &value[..end])?;
@@ -275,7 +275,7 @@ fn check_expiry(value: &str) -> Checked {
         .filter(|_| digits.bytes().all(|b| b.is_ascii_digit()))
         .map(|day| format!("{}-{}-{}", &day[..4], &day[4..6], &day[6..]));
     let Some(last) = date.as_deref().and_then(clock::parse_date) else {
-        return Err("`expiry-time` before the key wants a time like `20261231`".to_owned());
+        return Err("`expiry-time` before the key needs a time like `20261231`".to_owned());
     };
     // A clock that cannot be read is told where the time of the build is wanted.
     match clock::today().is_ok_and(|today| last < today) {
@@ -292,7 +292,7 @@ fn check_port(name: &str, value: &str) -> Checked {
     let known = port == "*" || port.parse::<u16>().is_ok_and(|port| port > 0);
     match known && (host.is_some() || name == "permitlisten") {
         true => Ok(()),
-        false => Err(format!("`{name}` before the key wants `HOST:PORT`")),
+        false => Err(format!("`{name}` before the key needs `HOST:PORT`")),
     }
 }
 
@@ -500,7 +500,7 @@ mod tests {
             ),
             (format!("frobnicate {ED}"), "does not know"),
             (format!("no-pty, no-x11-forwarding {ED}"), "in quotes"),
-            (format!("command=ls {ED}"), "wants a value in quotes"),
+            (format!("command=ls {ED}"), "needs a value in quotes"),
             (format!("command=\"ls {ED}"), "never closed"),
             (format!("pty,command=\"ls\"x {ED}"), "do not end"),
             (format!("from=a b {ED}"), "in quotes"),
@@ -579,7 +579,7 @@ mod tests {
             "does not know",
             "do not end",
             "in quotes",
-            "wants a value in quotes",
+            "needs a value in quotes",
             "twice",
             "has expired",
             "a time like",

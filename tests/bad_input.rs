@@ -366,7 +366,7 @@ fn a_payload_beyond_what_the_file_system_can_grow_to() {
     let big = File::create(bench.path("big")).unwrap();
     big.write_all_at(b"\x7fELF", 0).unwrap();
     big.set_len(TOO_MUCH).unwrap();
-    base.assert_fails(FAILED, &["can not grow beyond", "MiB", "hint: "]);
+    base.assert_fails(FAILED, &["cannot grow beyond", "MiB", "hint: "]);
 
     // A fixed size that leaves too little room, and one that the base does not fit into.
     big.set_len(60 << 20).unwrap();
@@ -379,7 +379,7 @@ fn a_payload_beyond_what_the_file_system_can_grow_to() {
         (
             "100MiB",
             USAGE,
-            ["`disk.size` is 100 MiB", "can not shrink", "hint: "],
+            ["`disk.size` is 100 MiB", "cannot shrink", "hint: "],
         ),
     ] {
         let set = format!("disk.size={size}");
@@ -617,7 +617,7 @@ fn an_output_folder_without_permission() {
     for out in ["file", "file/out"] {
         let args = bench.build_args("base.img", &["--out", out]);
         let words = [
-            &format!("the output folder {out} can not be written to"),
+            &format!("the output folder {out} cannot be written to"),
             "hint: ",
             "is not a folder",
         ];
@@ -629,7 +629,7 @@ fn an_output_folder_without_permission() {
     if let Some((ran, _)) = run_on_tmpfs(&bench, "out", "ro", &args) {
         ran.assert_fails(
             FAILED,
-            &["folder out can not", "Read-only file system", "hint: "],
+            &["folder out cannot", "Read-only file system", "hint: "],
         );
     }
     let folder = bench.path("closed");
@@ -639,7 +639,7 @@ fn an_output_folder_without_permission() {
     let Some(output) = as_a_user(&bench, &args) else {
         return;
     };
-    let words = ["folder closed can not", "Permission denied", "hint: "];
+    let words = ["folder closed cannot", "Permission denied", "hint: "];
     Ran::of(output).assert_fails(FAILED, &words);
 }
 
@@ -661,7 +661,7 @@ fn as_a_user(bench: &Workbench, args: &[&str]) -> Option<Output> {
     let output = command.output();
     let output = output.ok().filter(|o| !o.stderr.starts_with(b"setpriv:"));
     if output.is_none() {
-        eprintln!("skipped: root can not become a user here");
+        eprintln!("skipped: root cannot become a user here");
     }
     output
 }

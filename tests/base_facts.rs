@@ -332,7 +332,7 @@ fn units_that_would_never_run_are_told() {
         ),
         (
             "enable = [\"static.service\"]",
-            "/usr/lib/systemd/system/static.service can not be enabled: it has no [Install] section",
+            "/usr/lib/systemd/system/static.service cannot be enabled: it has no [Install] section",
         ),
         (
             "enable = [\"also.service\"]",

@@ -431,7 +431,7 @@ fn stale_part_files_are_no_obstacle() {
     assert_eq!(std::fs::read(&stale).unwrap(), b"stale");
 }
 
-/// A tmpfs of 2 MiB, unmounted when dropped; `None` where one can not be mounted.
+/// A tmpfs of 2 MiB, unmounted when dropped; `None` where one cannot be mounted.
 struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {

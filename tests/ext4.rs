@@ -1069,7 +1069,7 @@ fn folders_are_renamed_where_linux_made_the_index() {
         let image = Image::populated(flavour_named(flavour), 32, 10);
         let mount = match Mount::new(&image.path, "loop") {
             Ok(mount) => mount,
-            Err(why) => return eprintln!("skipped: this machine can not loop mount: {why}"),
+            Err(why) => return eprintln!("skipped: this machine cannot loop mount: {why}"),
         };
         for i in 0..100 {
             let long = "h".repeat(100);
@@ -1157,7 +1157,7 @@ fn random_operations(seed: u64, count: usize) -> Vec<Op> {
     random.chunks_exact(8).map(operation).collect()
 }
 
-/// Runs one list on both sides; says why when that can not be done here.
+/// Runs one list on both sides; says why when that cannot be done here.
 fn differ(image: &Image, operations: &[Op]) -> Result<(), String> {
     let theirs = image.path.with_extension("theirs");
     image.copy_to(&theirs);
@@ -1199,7 +1199,7 @@ fn does_what_the_kernel_does() {
         for seed in 0..rounds {
             eprintln!("flavour {flavour}, seed {seed}");
             if let Err(why) = differ(&image, &random_operations(seed, 400)) {
-                eprintln!("skipped: this machine can not loop mount: {why}");
+                eprintln!("skipped: this machine cannot loop mount: {why}");
                 return;
             }
         }

@@ -285,7 +285,7 @@ fn odd_images_fill_their_last_sector_with_zeros() {
     }
 }
 
-/// An image that can not be read in one place.
+/// An image that cannot be read in one place.
 struct Broken(Memory);
 
 impl ReadAt for Broken {
@@ -667,7 +667,7 @@ fn files_that_are_no_disks_are_kept() {
     to(dir.path().to_str().unwrap()).assert_fails(4, &["it is a folder"]);
     to(small().to_str().unwrap()).assert_fails(4, &["it is the image itself"]);
     to("/dev/imgbuild-no-such-disk").assert_fails(4, &["no such device", "lsblk"]);
-    to("/no/such/folder/card").assert_fails(1, &["/no/such/folder/card can not be opened"]);
+    to("/no/such/folder/card").assert_fails(1, &["/no/such/folder/card cannot be opened"]);
     let ran = Workbench::empty().run(&["flash", "--to", "/dev/null"]);
     assert_eq!(ran.code, Some(2), "{}", ran.stderr);
 }
@@ -745,7 +745,7 @@ fn devices_are_refused_until_the_reason_is_gone() {
             .custom_flags(flags)
             .open(&device.path)
             .unwrap();
-        run(&device, &[]).assert_fails(4, &["can not be opened for writing", "fuser -v"]);
+        run(&device, &[]).assert_fails(4, &["cannot be opened for writing", "fuser -v"]);
     }
     let ran = run(&device, &[]);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);

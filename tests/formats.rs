@@ -629,7 +629,7 @@ fn numbers_and_formats_that_are_none_are_refused_with_those_that_are() {
     refused(&["--jobs", "-3"], &["-3"]);
     refused(&["--jobs", "many"], &["--jobs", "at least 1"]);
     refused(&["--memory", "0"], &["--memory", "at least 1"]);
-    let help = bench.run(&["-h"]).stdout;
+    let help = bench.run(&["build", "-h"]).stdout;
     let help: Vec<&str> = help.split_whitespace().collect();
     let help = help.join(" ");
     assert!(

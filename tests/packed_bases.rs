@@ -133,7 +133,7 @@ fn what_a_build_read_of_its_base_serves_the_next() {
         assert!(again == first);
         assert!(fs::read(&kept[0]).unwrap() == pages);
     }
-    // A cache that can not be written to is told of, and is no reason to fail.
+    // A cache that cannot be written to is told of, and is no reason to fail.
     fs::remove_file(&kept[0]).unwrap();
     fs::create_dir(&kept[0]).unwrap();
     let (again, _) = build();

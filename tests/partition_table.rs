@@ -474,7 +474,7 @@ fn sfdisk_makes_the_same_gpt() {
     assert_eq!(ours[32 * MIB as usize..], theirs[32 * MIB as usize..]);
 }
 
-/// What an MBR can not: a root partition that ends beyond 2 TiB.
+/// What an MBR cannot: a root partition that ends beyond 2 TiB.
 #[test]
 fn a_made_gpt_grows_beyond_2_tib() {
     let dir = tempfile::tempdir().unwrap();

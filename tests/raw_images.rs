@@ -175,7 +175,7 @@ fn a_raw_base_that_changes_meanwhile_is_noticed_or_does_no_harm() {
     assert!(text.contains("became shorter while it was used"), "{text}");
 }
 
-/// An xfs, unmounted when dropped; `None` where one can not be mounted.
+/// An xfs, unmounted when dropped; `None` where one cannot be mounted.
 struct Xfs {
     dir: tempfile::TempDir,
 }

@@ -737,7 +737,7 @@ fn a_server_that_is_not_there_is_named() {
     assert_error(
         result,
         ErrorKind::Failed,
-        &["can not fetch", &url, "refused"],
+        &["cannot fetch", &url, "refused"],
     );
 }
 

@@ -263,7 +263,7 @@ fn damage_is_named_with_the_block_and_its_place() {
             assert!(read(&image, 2 * MIB..3 * MIB).is_ok());
             for _ in 0..2 {
                 let result = read(&image, MIB..MIB + 10);
-                // Without a check some damage can not be seen.
+                // Without a check some damage cannot be seen.
                 let Err(error) = result else {
                     assert_eq!(check, "none");
                     continue;
@@ -344,7 +344,7 @@ fn streams_are_spliced_into_one() {
     let list = String::from_utf8(run("xz", &["-l", "--robot", out.to_str().unwrap()])).unwrap();
     assert!(list.contains("totals\t1\t6\t"), "{list}");
     assert_eq!(image.decoded(), 1);
-    // Other checks than CRC64 can not be copied into a stream that has them.
+    // Other checks than CRC64 cannot be copied into a stream that has them.
     let file = save(&packed(
         &wanted,
         &["-C", "crc32", "-T2", "--block-size=1MiB"],

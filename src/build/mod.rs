@@ -152,7 +152,7 @@ impl Base {
     }
 
     /// Keeps what was read of a packed base. A later build without it takes longer, and is the same:
-    /// that it can not be kept is no reason to fail.
+    /// that it cannot be kept is no reason to fail.
     fn remember(&self, fetcher: &Fetcher, job: &Job) {
         let pages = self.packed.as_ref().and_then(|packed| packed.known_pages());
         if let Some(pages) = pages

@@ -129,7 +129,7 @@ fn is_beside(lower: &str) -> bool {
     begins.iter().any(|b| lower.starts_with(b)) || ends.iter().any(|e| lower.ends_with(e))
 }
 
-/// Lists the profiles of `folder`. Files that are meant as profiles and can not be read as such are
+/// Lists the profiles of `folder`. Files that are meant as profiles and cannot be read as such are
 /// problems.
 pub fn list(folder: &Path, problems: &mut Problems) -> Result<Listing> {
     let mut entries = read(folder)?;

@@ -60,7 +60,7 @@ impl Override {
         let given = word.split_once('=');
         let Some((key, text)) = given.filter(|(key, _)| !key.trim().is_empty()) else {
             return Err(
-                Problem::new(format!("--set {word}"), "wants KEY=VALUE").with_hint(
+                Problem::new(format!("--set {word}"), "must be KEY=VALUE").with_hint(
                     "write `--set network.gateway=10.0.0.1`, without blanks around the `=`",
                 ),
             );
@@ -123,7 +123,7 @@ impl ProfileSource {
             } else {
                 format!("there is no folder `{}`", folder.display())
             };
-            return Err(Error::usage(what).with_hint("-C wants the folder that holds `profiles`"));
+            return Err(Error::usage(what).with_hint("-C takes the folder that holds `profiles`"));
         }
         match (folder::find(folder)?, project) {
             (Some(profiles), _) => Ok(Self::Folder(profiles)),
@@ -330,7 +330,7 @@ impl Profiles {
             Err(Spoilt)
         };
         let Some(parent) = value.as_text() else {
-            let what = "`extends` wants the name of a profile";
+            let what = "`extends` must be the name of a profile";
             return wrong(Problem::new(origin, what));
         };
         if let Some(start) = trail.iter().position(|n| *n == parent) {

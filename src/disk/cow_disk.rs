@@ -179,7 +179,7 @@ impl CowDisk {
         let mut state = self.write_state();
         if len < state.len {
             return Err(Error::failed(format!(
-                "a disk of {} bytes can not shrink to {len}",
+                "a disk of {} bytes cannot shrink to {len}",
                 state.len
             )));
         }

@@ -250,14 +250,14 @@ impl Layout {
     fn check_growth(&self, root: &PartitionEntry, new_len: u64) -> Result<()> {
         if let Some((_, after)) = self.partitions.iter().find(|(_, p)| p.start > root.start) {
             return Err(Error::failed(format!(
-                "the root partition ({}) can not grow: partition {} lies behind it",
+                "the root partition ({}) cannot grow: partition {} lies behind it",
                 root.number, after.number
             ))
             .with_hint("use an image whose root partition is the last one"));
         }
         if new_len < root.len || !new_len.is_multiple_of(SECTOR_SIZE) {
             return Err(Error::failed(format!(
-                "the root partition of {} bytes can not become {new_len} bytes long: \
+                "the root partition of {} bytes cannot become {new_len} bytes long: \
                  it only grows, by whole sectors of {SECTOR_SIZE} bytes",
                 root.len
             )));
@@ -308,7 +308,7 @@ fn grow_mbr(disk: &CowDisk, mut mbr: MBRHeader, root: &PartitionEntry, new_len: 
     let last = u32::try_from(end / SECTOR_SIZE - 1);
     let (Ok(sectors), Ok(last)) = (sectors, last) else {
         return Err(Error::failed(format!(
-            "the root partition can not end at byte {end}: an MBR table reaches 2 TiB"
+            "the root partition cannot end at byte {end}: an MBR table reaches 2 TiB"
         ))
         .with_hint("set `disk.table` to \"gpt\", or make the root partition smaller"));
     };
@@ -445,7 +445,7 @@ impl Gpt {
             .any(|(_, e)| !matches!(e.sys, 0 | MBR_PROTECTIVE))
         {
             return Err(Error::failed(
-                "the image has a hybrid MBR beside its GPT, so its root partition can not grow",
+                "the image has a hybrid MBR beside its GPT, so its root partition cannot grow",
             )
             .with_hint("use an image with a plain GPT or a plain MBR"));
         }

@@ -123,7 +123,7 @@ impl XzLayout {
 
     /// Reads the layout of an `.xz` file.
     ///
-    /// `None` when the file is one that its blocks can not be taken from one by one: no block or
+    /// `None` when the file is one that its blocks cannot be taken from one by one: no block or
     /// blocks larger than [`MAX_BLOCK`], other filters than LZMA2, checks without a meaning. An error
     /// when it is damaged or cut short.
     pub fn read(file: &dyn ReadAt) -> Result<Option<Self>> {

@@ -137,7 +137,7 @@ struct ZeroForm {
 }
 
 impl XzImage {
-    /// Opens the file at `path`. `None` when it is not `.xz`, or one whose blocks can not be decoded
+    /// Opens the file at `path`. `None` when it is not `.xz`, or one whose blocks cannot be decoded
     /// one by one (see [`XzLayout::read`]).
     pub fn open(path: &Path, options: XzImageOptions) -> Result<Option<Self>> {
         let file = RawFile::open(path)?;

@@ -27,7 +27,7 @@ pub fn can_clone(from: &Path, to: &Path) -> bool {
     try_it().unwrap_or(false)
 }
 
-/// Shares the blocks of the base's file. `false` where that can not be done.
+/// Shares the blocks of the base's file. `false` where that cannot be done.
 pub(super) fn clone_base(base: &dyn ReadAt, output: &Output, job: &Job) -> Result<bool> {
     let Some(file) = base.as_file() else {
         return Ok(false);

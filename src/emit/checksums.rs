@@ -23,7 +23,7 @@ pub fn write_checksums(path: &Path, entries: &[(String, String)]) -> Result<()> 
         // sha256sum has a way to escape these; a name that has them is a mistake here.
         if name.contains(['\n', '\r', '\\']) {
             return Err(Error::failed(format!(
-                "the file name {name:?} can not be put into {}",
+                "the file name {name:?} cannot be put into {}",
                 path.display()
             )));
         }

@@ -50,7 +50,7 @@ impl Packer for Pieces {
     fn pack(&self, data: &[u8]) -> Result<Packed> {
         let failed = || "encoding with gzip".to_owned();
         let mut deflate = Compress::new(Compression::new(self.level), false);
-        // What can not be packed is stored, at 5 bytes for at least 16 KiB.
+        // What cannot be packed is stored, at 5 bytes for at least 16 KiB.
         let mut bytes = Vec::with_capacity(data.len() + data.len() / 1024 + 1024);
         deflate
             .compress_vec(data, &mut bytes, FlushCompress::Sync)

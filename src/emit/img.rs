@@ -79,7 +79,7 @@ pub fn write_img_with(
 }
 
 /// Clones or copies a base that is a file and writes what differs from it, while the caller's thread
-/// takes the digest. `false` where that can not be done.
+/// takes the digest. `false` where that cannot be done.
 fn place_and_hash(
     disk: &CowDisk,
     output: &Output,

@@ -79,7 +79,7 @@ impl Output {
             }
         }
         Err(
-            Error::failed(format!("{} can not be written", path.display()))
+            Error::failed(format!("{} cannot be written", path.display()))
                 .with_hint("remove the hidden .part files beside it, left by interrupted runs"),
         )
     }
@@ -110,7 +110,7 @@ impl Output {
         explain(&self.path, error)
     }
 
-    /// Checks that `expected` bytes, a guess, can be written. What can not hold half of the guess
+    /// Checks that `expected` bytes, a guess, can be written. What cannot hold half of the guess
     /// is refused now rather than after minutes; below the guess the user is told, since what turns
     /// out to be zeros takes no space.
     pub fn check_space(&self, expected: u64, job: &Job) -> Result<()> {
@@ -145,7 +145,7 @@ impl Output {
         self.committed = true;
         let dir = folder(&self.path);
         // Without this the new name may be lost with the power, though the data is not. Some file
-        // systems can not do it for folders.
+        // systems cannot do it for folders.
         match File::open(dir).and_then(|d| d.sync_all()) {
             Ok(()) => {}
             Err(e) if matches!(e.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => {}
@@ -191,7 +191,7 @@ fn remove_abandoned(dir: &Path) {
     for entry in entries.flatten() {
         let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
         if is_file && is_part(&entry.file_name().to_string_lossy()) {
-            // What can not be removed now is in nobody's way.
+            // What cannot be removed now is in nobody's way.
             let _ = remove_unlocked(&entry.path());
         }
     }
@@ -247,7 +247,7 @@ pub fn prepare_folder(dir: &Path) -> Result<()> {
         .map_err(|error| {
             let hint = hint(dir, &error);
             Error::failed(format!(
-                "the output folder {} can not be written to",
+                "the output folder {} cannot be written to",
                 dir.display()
             ))
             .with_source(error)
@@ -277,7 +277,7 @@ fn hint(dir: &Path, error: &io::Error) -> String {
             format!("{dir} is not a folder; choose another one")
         }
         ErrorKind::FileTooLarge => {
-            format!("the file system of {dir} can not hold files this large; choose another one")
+            format!("the file system of {dir} cannot hold files this large; choose another one")
         }
         _ => format!("check the folder {dir} and the disk it is on"),
     }

@@ -334,7 +334,7 @@ fn runs(bytes: &[u8]) -> impl Iterator<Item = Range<usize>> {
 #[derive(Debug, PartialEq, Eq)]
 struct Segment {
     range: Range<usize>,
-    /// Whether it can not be compressed.
+    /// Whether it cannot be compressed.
     packed: bool,
 }
 

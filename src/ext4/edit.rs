@@ -106,7 +106,7 @@ pub struct Ext4 {
 }
 
 impl Ext4 {
-    /// Checks the file system (features, checksums, counts, state) and opens it. What can not be
+    /// Checks the file system (features, checksums, counts, state) and opens it. What cannot be
     /// edited is refused by name, before anything is touched.
     ///
     /// `time` (Unix time, seconds) is what inodes get as change and creation time, and directories
@@ -237,8 +237,8 @@ impl Ext4 {
         let (number, len) = (node.number, content.len() as u64);
         self.check_room(len, WHAT, path)?;
         self.touched.insert(number);
-        self.engine.freed();
         self.change(WHAT, path, |fs| fs.apply_truncate_ino(number, 0))?;
+        self.engine.freed();
         self.fill(number, &mut &content[..], len, WHAT, path)?;
         self.change(WHAT, path, |fs| {
             fs.apply_utimens_ino(number, 0, UTIME_OMIT, mtime, 0)
@@ -406,12 +406,14 @@ impl Ext4 {
             Some(_) if node.kind() == FileKind::Directory => {
                 return Err(fail(WHAT, to, "there is a file already"));
             }
-            Some(_) => self.engine.freed(),
-            None => {}
+            _ => {}
         }
         self.engine
             .rename((source.parent, &source.name), (target.parent, &target.name))
             .map_err(|failure| self.engine.explain(failure, WHAT, from))?;
+        if target.node.is_some() {
+            self.engine.freed();
+        }
         // A directory has its parent's number in it.
         self.touched.insert(node.number);
         self.date(source.parent, WHAT, from)?;
@@ -472,7 +474,7 @@ impl Ext4 {
         }
     }
 
-    /// Says how much is missing before a file is begun that can not be finished.
+    /// Says how much is missing before a file is begun that cannot be finished.
     fn check_room(&self, len: u64, what: &str, path: &str) -> Result<()> {
         let space = self.space()?;
         let needed = len.div_ceil(space.block_size);
@@ -537,7 +539,6 @@ impl Ext4 {
         what: &str,
         path: &str,
     ) -> Result<()> {
-        self.engine.freed();
         self.change(what, path, |fs| {
             if is_dir {
                 fs.apply_rmdir_at(parent, name)
@@ -545,6 +546,7 @@ impl Ext4 {
                 fs.apply_unlink_at(parent, name)
             }
         })?;
+        self.engine.freed();
         self.date(parent, what, path)
     }
 
@@ -587,7 +589,7 @@ impl Ext4 {
 fn refuse_engine_gaps(sb: &Superblock) -> Result<()> {
     if sb.block_size() == 2048 && matches!(sb.checksums(), Checksums::All { .. }) {
         return Err(Error::refused(
-            "imgbuild can not edit ext4 file systems with both metadata_csum and blocks of 2 KiB",
+            "imgbuild cannot edit ext4 file systems with both metadata_csum and blocks of 2 KiB",
         )
         .with_hint("use a base image with blocks of 4 KiB, as Raspberry Pi OS has"));
     }

@@ -229,7 +229,7 @@ impl Engine {
         std::mem::take(&mut self.freed) || widened
     }
 
-    /// Says that blocks or inodes have been freed.
+    /// Says that blocks or inodes have been freed, once they are: a mount in between would not know.
     pub(super) fn freed(&mut self) {
         self.freed = true;
     }

@@ -107,21 +107,21 @@ fn refused(set: &str, flags: u32, known: &[(u32, &str, Support)]) -> Vec<String>
         .collect()
 }
 
-/// Refuses, by name, every feature that we can not keep right.
+/// Refuses, by name, every feature that we cannot keep right.
 pub(super) fn check(compat: u32, incompat: u32, ro_compat: u32) -> Result<()> {
     let mut names = refused("compat", compat, COMPAT);
     names.extend(refused("incompat", incompat, INCOMPAT));
     names.extend(refused("ro_compat", ro_compat, RO_COMPAT));
     if !names.is_empty() {
         return Err(Error::refused(format!(
-            "the ext4 file system uses what imgbuild can not edit: {}",
+            "the ext4 file system uses what imgbuild cannot edit: {}",
             names.join(", ")
         ))
         .with_hint("use a base image made without it (mkfs.ext4 -O ^feature)"));
     }
     if incompat & self::incompat::EXTENTS == 0 {
         return Err(Error::refused(
-            "the file system has no extents: it is ext2 or ext3, which imgbuild can not edit",
+            "the file system has no extents: it is ext2 or ext3, which imgbuild cannot edit",
         )
         .with_hint("use a base image with an ext4 root file system"));
     }

@@ -78,7 +78,7 @@ fn group_metadata(sb: &Superblock, group: u64) -> u64 {
 pub fn grow(window: &Window, new_len: u64) -> Result<()> {
     if new_len > window.len() {
         return Err(Error::failed(format!(
-            "the ext4 file system can not grow to {new_len} bytes: its partition has {}",
+            "the ext4 file system cannot grow to {new_len} bytes: its partition has {}",
             window.len()
         )));
     }
@@ -113,7 +113,7 @@ impl<'a> Growth<'a> {
         let blocks = new_len / old.block_size();
         if blocks < old.blocks() {
             return Err(Error::failed(format!(
-                "the ext4 file system has {} bytes and can not shrink to {new_len}",
+                "the ext4 file system has {} bytes and cannot shrink to {new_len}",
                 old.blocks() * old.block_size()
             )));
         }

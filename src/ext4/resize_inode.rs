@@ -39,7 +39,7 @@ pub(super) fn add_backups(
     let (before, after) = (backups(old), backups(new));
     let pointers = bs / 4;
     if after.len() as u64 > pointers {
-        return Err(damaged("the resize inode (7) can not hold so many backups"));
+        return Err(damaged("the resize inode (7) cannot hold so many backups"));
     }
     let first = new.first_data_block() + 1 + new.gdt_blocks();
     for index in 0..new.reserved_gdt_blocks() {

@@ -56,7 +56,7 @@ impl Superblock {
         sb.check_checksum()?;
         if sb.u32(0x4C) == 0 {
             return Err(Error::refused(
-                "the file system is ext2 revision 0, which imgbuild can not edit",
+                "the file system is ext2 revision 0, which imgbuild cannot edit",
             ));
         }
         features::check(sb.compat(), sb.incompat(), sb.ro_compat())?;

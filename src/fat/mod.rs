@@ -103,7 +103,7 @@ impl Fat {
     pub fn remove(&mut self, path: &str) -> Result<bool> {
         let parts = name::split(path)?;
         let Some((last, parents)) = parts.split_last() else {
-            return Err(Error::failed("the root folder can not be removed"));
+            return Err(Error::failed("the root folder cannot be removed"));
         };
         let Some(parent) = self.find_dir(parents)? else {
             return Ok(false);
@@ -114,7 +114,7 @@ impl Fat {
         };
         if entry.is_dir() && !self.directory(entry.cluster)?.entries.is_empty() {
             return Err(Error::failed(format!(
-                "“{path}” can not be removed from the boot partition: the folder is not empty"
+                "“{path}” cannot be removed from the boot partition: the folder is not empty"
             )));
         }
         dir.delete(&entry);

@@ -30,10 +30,10 @@ pub(super) fn split(path: &str) -> Result<Vec<&str>> {
 fn check(name: &str) -> Result<(), String> {
     let forbidden = |c: char| c < ' ' || c == '\x7f' || "\"*:<>?\\|".contains(c);
     if let Some(c) = name.chars().find(|&c| forbidden(c)) {
-        return Err(format!("names can not hold {c:?}"));
+        return Err(format!("names cannot hold {c:?}"));
     }
     if name.ends_with(['.', ' ']) || name.starts_with(' ') {
-        return Err("names can not end in a dot, or start or end in a space".into());
+        return Err("names cannot end in a dot, or start or end in a space".into());
     }
     if name.encode_utf16().count() > MAX_UNITS {
         return Err(format!("a name is longer than {MAX_UNITS} characters"));

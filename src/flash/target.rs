@@ -73,7 +73,7 @@ impl Target {
             Ok(metadata) => metadata,
             Err(e) if e.kind() == ErrorKind::NotFound => return Self::new_file(path),
             Err(e) => {
-                return Err(unusable(path, "it can not be looked at").with_source(e));
+                return Err(unusable(path, "it cannot be looked at").with_source(e));
             }
         };
         let kind = metadata.file_type();
@@ -281,7 +281,7 @@ impl Target {
             ),
             _ => (false, format!("is the card in? Put it in, {AGAIN}")),
         };
-        let message = format!("{path} can not be opened for writing");
+        let message = format!("{path} cannot be opened for writing");
         let explained = match refused {
             true => Error::refused(message),
             false => Error::failed(message),

@@ -44,7 +44,7 @@ fn mismatch(
     name: &str,
 ) -> Error {
     let mut wanted = vec![0; found.len()];
-    // Only for the message: when the image can not be read again, the block alone is named.
+    // Only for the message: when the image cannot be read again, the block alone is named.
     let first = read_padded(disk, block.start, &mut wanted)
         .ok()
         .and_then(|()| wanted.iter().zip(found).position(|(a, b)| a != b));

@@ -40,6 +40,8 @@ pub fn check(subject: &Subject<'_>, facts: &BaseFacts, problems: &mut Problems) 
     tell_at("disk.size", facts.base().check_size(plan))?;
     let edits = match facts.base().edits_of(plan) {
         Ok(edits) => edits,
+        // What is wrong with the base itself is no mistake of the profile's.
+        Err(error) if error.kind() != ErrorKind::Usage => return Err(error),
         Err(error) => {
             tell_at("firstboot", Err(error))?;
             plan.edits.iter().collect()

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 pub enum Coding<'a> {
     /// With the symbols that were there where they still fit, and with matches found anew.
     Edit,
-    /// As they are: for what can not be compressed.
+    /// As they are: for what cannot be compressed.
     Stored,
     /// As this LZMA2 stream, made by an encoder with `lc` = 3 that knew no text before, and whose end
     /// mark is left out. Where the byte before is not below 32 (so that it selects the same literals

@@ -201,14 +201,14 @@ pub fn clean_path(path: &str) -> std::result::Result<String, String> {
         .ok_or_else(|| format!("`{path}` is not an absolute path"))?;
     let parts: Vec<&str> = rest.split('/').filter(|p| !p.is_empty()).collect();
     if parts.is_empty() {
-        return Err("the root folder itself can not be changed".to_owned());
+        return Err("the root folder itself cannot be changed".to_owned());
     }
     match parts
         .iter()
         .find(|p| **p == ".." || **p == "." || p.len() > 255 || p.contains('\0'))
     {
         Some(part) => Err(format!(
-            "`{path}`: `{part}` can not be part of a path in the image"
+            "`{path}`: `{part}` cannot be part of a path in the image"
         )),
         None => Ok(format!("/{}", parts.join("/"))),
     }

@@ -148,7 +148,7 @@ impl Renderer {
         })
     }
 
-    /// Renders a string of role.toml, which can not hold a secret.
+    /// Renders a string of role.toml, which cannot hold a secret.
     pub fn text(&self, text: &str) -> Result<String> {
         let rendered = self.render(&format!("{}: `{text}`", self.place), text)?;
         if rendered.secret {

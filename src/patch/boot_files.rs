@@ -28,7 +28,7 @@ pub fn apply(fat: &mut Fat, edits: &[&Edit]) -> Result<()> {
             Action::ConfigTxt(lines) => config_lines.push(config_txt::Lines::new(edit, lines)),
             other => {
                 return Err(Error::failed(format!(
-                    "the boot partition can not take {other:?}"
+                    "the boot partition cannot take {other:?}"
                 )))
                 .context(place);
             }

@@ -325,7 +325,7 @@ fn wanted_len(
 }
 
 /// The shortest length of the root partition, in steps, that `need` fits into; `None` when the file
-/// system can not become that long.
+/// system cannot become that long.
 fn enough(table: &PartitionTable, window: &Window, need: Wanted) -> Result<Option<u64>> {
     let most = ext4::max_len(window)?;
     let first = (table.root.len + 1).next_multiple_of(GROWTH_STEP);
@@ -343,7 +343,7 @@ fn too_much(window: &Window, need: Wanted) -> Error {
         Err(error) => return error,
     };
     Error::failed(format!(
-        "{need} are more than the root file system can have: it can not grow beyond {} MiB",
+        "{need} are more than the root file system can have: it cannot grow beyond {} MiB",
         most >> 20
     ))
     .with_hint("leave out payload, or start from a larger base image")
@@ -362,7 +362,7 @@ fn fixed_length(
     let most = ext4::max_len(window)?;
     if len > most.max(table.root.len) {
         return Err(Error::failed(format!(
-            "with `disk.size` of {} MiB the root file system would have {} MiB, but it can not grow beyond {} MiB",
+            "with `disk.size` of {} MiB the root file system would have {} MiB, but it cannot grow beyond {} MiB",
             size >> 20,
             len >> 20,
             most >> 20
@@ -394,7 +394,7 @@ fn refuse_to_shrink(size: u64, image: u64) -> Result<()> {
         return Ok(());
     }
     Err(Error::usage(format!(
-        "`disk.size` is {} MiB, but the base image takes {} MiB and can not shrink",
+        "`disk.size` is {} MiB, but the base image takes {} MiB and cannot shrink",
         size >> 20,
         image >> 20
     ))

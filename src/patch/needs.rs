@@ -143,7 +143,7 @@ impl Counter<'_> {
             Some(bytes) => Ok(Some(String::from_utf8_lossy(bytes).into_owned())),
             None => units::text(self.fs, path),
         };
-        // A unit that can not be enabled is told of when it is to be.
+        // A unit that cannot be enabled is told of when it is to be.
         let links = units::enable(&read, unit).unwrap_or_default();
         for link in links {
             self.estimate.symlink(&link.path, &link.target)?;

@@ -241,7 +241,7 @@ impl<'a> RootEditor<'a> {
             && units::is_mask(&self.fs, &file)?
         {
             return Err(Error::failed(format!(
-                "{unit} can not be enabled: it is masked in the base ({file})"
+                "{unit} cannot be enabled: it is masked in the base ({file})"
             ))
             .with_hint(format!(
                 "unmask it in the base, or let a role remove {file}"

@@ -49,7 +49,7 @@ pub fn enable(read: &dyn Fn(&str) -> Result<Option<String>>, unit: &str) -> Resu
         let install = Install::parse(&text);
         if install.is_empty() {
             return Err(Error::usage(format!(
-                "{file} can not be enabled: it has no [Install] section"
+                "{file} cannot be enabled: it has no [Install] section"
             )));
         }
         links.extend(install.links(&unit, &file));

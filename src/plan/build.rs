@@ -356,7 +356,7 @@ impl RolePlanner<'_> {
 fn keep_secret(file: &OverlayFile, attr: Attr) -> Result<()> {
     if file.part == Part::Boot {
         return Err(Error::refused(format!(
-            "{}: a secret can not go onto the boot partition, where everybody who holds the card can read it",
+            "{}: a secret cannot go onto the boot partition, where everybody who holds the card can read it",
             file.source
         )));
     }

@@ -37,7 +37,9 @@ fn read_entry(
         return Ok(read_lines(entry, "", origin, problems));
     };
     if path.trim().is_empty() || path.contains(char::is_control) || is_private(path) {
-        return Err(Refusal::new("`file:` wants the path of a file").with_hint(MAKE_ONE));
+        return Err(
+            Refusal::new("`file:` must be followed by the path of a file").with_hint(MAKE_ONE),
+        );
     }
     let text = vault.text_file(path).map_err(|r| r.or_hint(MAKE_ONE))?;
     let before = problems.len();

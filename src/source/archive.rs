@@ -43,7 +43,7 @@ pub enum TreeKind {
 pub fn tar_member(archive: &Path, member: &str) -> Result<Vec<u8>> {
     let wanted = normal(Path::new(member)).ok_or_else(|| {
         Error::usage(format!(
-            "`{member}` can not be the name of a file in an archive"
+            "`{member}` cannot be the name of a file in an archive"
         ))
     })?;
     let mut names = Vec::new();
@@ -183,7 +183,7 @@ impl Tree<'_> {
 
 /// Calls `visit` with every entry that is part of the tree and its path.
 fn walk(archive: &Path, visit: &mut Visit<'_>) -> Result<()> {
-    let failed = || format!("can not read the archive {}", archive.display());
+    let failed = || format!("cannot read the archive {}", archive.display());
     let file = File::open(archive).context(failed)?;
     let format = Format::of_file(archive)?;
     let reader = decoder(BufReader::with_capacity(CHUNK, file), format).context(failed)?;

@@ -5,7 +5,7 @@
 //! partial/<checksum>.part   downloads under way, with what is needed to resume in .part.json
 //! raw/<digest>.img          bases, decompressed; <digest> is that of the compressed file. Made only
 //!                           when a build reads a base more than once from end to end (see `build`)
-//!                           or can not read it in parts; may be removed at any time
+//!                           or cannot read it in parts; may be removed at any time
 //! raw/<digest>.json         their lengths and digests, which stay true when they are gone
 //! blocks/<digest>           what builds have read of the base with this digest, so that later ones
 //!                           need not unpack it there again (see `disk::known_pages`)
@@ -52,7 +52,7 @@ impl Cache {
         for folder in FOLDERS {
             let path = root.join(folder);
             fs::create_dir_all(&path).map_err(|error| {
-                Error::failed(format!("can not make the cache folder {}", path.display()))
+                Error::failed(format!("cannot make the cache folder {}", path.display()))
                     .with_source(error)
                     .with_hint("set IMGBUILD_CACHE to a folder you may write to")
             })?;
@@ -116,7 +116,7 @@ impl Cache {
     /// Waits for the lock called `name`; `what` says to the user what another build is doing.
     pub fn lock(&self, name: &str, what: &str, job: &Job) -> Result<Lock> {
         let path = self.root.join("locks").join(format!("{name}.lock"));
-        let failed = || format!("can not lock {}", path.display());
+        let failed = || format!("cannot lock {}", path.display());
         let file = File::options()
             .create(true)
             .truncate(false)
@@ -147,7 +147,7 @@ impl Cache {
 
 /// Syncs `temporary` to the disk and gives it its final name.
 pub(super) fn place(file: &File, temporary: &Path, target: &Path) -> Result<()> {
-    let failed = || format!("can not put {} in its place", target.display());
+    let failed = || format!("cannot put {} in its place", target.display());
     let folder = target.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder).context(failed)?;
     file.sync_all().context(failed)?;
@@ -167,13 +167,13 @@ fn sync_folder(_folder: &Path) -> io::Result<()> {
 
 /// Writes a small JSON file atomically.
 pub(super) fn write_record<T: Serialize>(path: &Path, record: &T) -> Result<()> {
-    let failed = || format!("can not write {}", path.display());
+    let failed = || format!("cannot write {}", path.display());
     write_whole(path, &serde_json::to_vec_pretty(record).context(failed)?)
 }
 
 /// Writes a small file atomically.
 pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let failed = || format!("can not write {}", path.display());
+    let failed = || format!("cannot write {}", path.display());
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(folder).context(failed)?;
     file.write_all(bytes)
@@ -197,7 +197,7 @@ pub(super) fn write_failed(error: io::Error, path: &Path, done: u64) -> Error {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
     );
     if !full {
-        return Error::failed(format!("can not write {}", path.display())).with_source(error);
+        return Error::failed(format!("cannot write {}", path.display())).with_source(error);
     }
     let free = fs4::available_space(folder).map_or_else(|_| "?".to_owned(), human);
     Error::failed(format!(

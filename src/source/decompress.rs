@@ -41,7 +41,7 @@ pub(super) enum Format {
 impl Format {
     /// The format of the file at `path`, by its first bytes; its name does not matter.
     pub fn of_file(path: &Path) -> Result<Self> {
-        let failed = || format!("can not read {}", path.display());
+        let failed = || format!("cannot read {}", path.display());
         let mut head = Vec::new();
         File::open(path)
             .context(failed)?
@@ -128,7 +128,7 @@ pub(super) fn unpack(
     limit: u64,
     job: &Job,
 ) -> Result<(File, u64, Digest)> {
-    let out = File::create(target).context(|| format!("can not create {}", target.display()))?;
+    let out = File::create(target).context(|| format!("cannot create {}", target.display()))?;
     let mut image = Image {
         file: out,
         path: target,
@@ -192,7 +192,7 @@ fn each_block(
 }
 
 fn unpack_stream(source: &Path, format: Format, image: &mut Image, job: &Job) -> Result<()> {
-    let file = File::open(source).context(|| format!("can not read {}", source.display()))?;
+    let file = File::open(source).context(|| format!("cannot read {}", source.display()))?;
     let len = file.metadata().map(|metadata| metadata.len()).ok();
     let task = job
         .progress
@@ -213,7 +213,7 @@ fn unpack_zip(source: &Path, image: &mut Image, job: &Job) -> Result<()> {
         ))
         .with_hint("it may be truncated: download it again")
     };
-    let file = File::open(source).context(|| format!("can not read {}", source.display()))?;
+    let file = File::open(source).context(|| format!("cannot read {}", source.display()))?;
     let mut archive = ZipArchive::new(BufReader::with_capacity(CHUNK, file))
         .map_err(|error| not_whole(&error))?;
     let index = only_image(&archive, source)?;
@@ -339,7 +339,7 @@ fn broken(error: io::Error, source: &Path, offset: u64) -> Error {
     match error.kind() {
         // The system's word, not the decoder's.
         _ if error.raw_os_error().is_some() => {
-            Error::failed(format!("can not read {name} at byte {offset}"))
+            Error::failed(format!("cannot read {name} at byte {offset}"))
                 .with_hint("check the disk that it is on")
         }
         io::ErrorKind::UnexpectedEof => Error::verification(format!(

@@ -48,7 +48,7 @@ impl Digest {
 
     /// The digest of the file at `path`.
     pub fn of_file(path: &Path, job: &Job) -> Result<Self> {
-        let failed = || format!("can not read {}", path.display());
+        let failed = || format!("cannot read {}", path.display());
         let mut file = File::open(path).context(failed)?;
         let len = file.metadata().context(failed)?.len();
         let mut task = job

@@ -116,7 +116,7 @@ impl Part {
             .create(true)
             .truncate(false)
             .open(&path)
-            .context(|| format!("can not open {}", path.display()))?;
+            .context(|| format!("cannot open {}", path.display()))?;
         let record: PartRecord = read_record(&record_path(&path)).unwrap_or_default();
         let mut part = Self {
             file,
@@ -136,7 +136,7 @@ impl Part {
 
     /// Hashes what is in the file from an earlier run.
     fn absorb(&mut self, job: &Job) -> Result<()> {
-        let failed = || "can not read a partial download".to_owned();
+        let failed = || "cannot read a partial download".to_owned();
         let mut buffer = vec![0; CHUNK];
         loop {
             job.cancel.check()?;
@@ -156,7 +156,7 @@ impl Part {
 
     /// Forgets everything downloaded so far.
     fn restart(&mut self) -> Result<()> {
-        let failed = || format!("can not empty {}", self.path.display());
+        let failed = || format!("cannot empty {}", self.path.display());
         self.file.set_len(0).context(failed)?;
         self.file.seek(SeekFrom::Start(0)).context(failed)?;
         self.len = 0;

@@ -550,7 +550,7 @@ impl Fetcher {
             self.note_plain(sums);
             return self.page(sums);
         }
-        fs::read_to_string(sums).context(|| format!("can not read the checksum file {sums}"))
+        fs::read_to_string(sums).context(|| format!("cannot read the checksum file {sums}"))
     }
 
     /// The digest in the `.sha256` file beside `url`, if there is one.
@@ -747,7 +747,7 @@ fn refuse_plain_sha1(name: &str, sums: &str, url: &str) -> Result<()> {
 
 fn artifact(path: PathBuf, digest: &Digest, verified: Verified) -> Result<Artifact> {
     let size = fs::metadata(&path)
-        .context(|| format!("can not read {}", path.display()))?
+        .context(|| format!("cannot read {}", path.display()))?
         .len();
     Ok(Artifact {
         path,
@@ -759,7 +759,7 @@ fn artifact(path: PathBuf, digest: &Digest, verified: Verified) -> Result<Artifa
 
 fn local_metadata(path: &Path, what: &str) -> Result<Metadata> {
     let metadata = fs::metadata(path).map_err(|error| {
-        Error::usage(format!("{what} {} can not be read", path.display()))
+        Error::usage(format!("{what} {} cannot be read", path.display()))
             .with_source(error)
             .with_hint("check the path in the profile")
     })?;

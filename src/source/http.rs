@@ -114,7 +114,7 @@ impl Client {
         Ok(response)
     }
 
-    /// Calls `attempt` until it succeeds, can not succeed, or has failed too often in a row. The
+    /// Calls `attempt` until it succeeds, cannot succeed, or has failed too often in a row. The
     /// last is the only way for `Failure::Retry` to come out.
     pub fn retrying<T>(
         &self,
@@ -194,7 +194,7 @@ pub(super) fn interrupted_body(error: std::io::Error, url: &str) -> Failure {
 /// The error that the answer `status` of `url` amounts to.
 pub(super) fn status_error(status: StatusCode, url: &str) -> Error {
     let hint = match status.as_u16() {
-        401 | 407 => "the server or a proxy wants a login, which imgbuild does not have",
+        401 | 407 => "the server or a proxy requires a login, which imgbuild does not have",
         403 => "the server, or a proxy on the way, refuses this; try the URL in a browser",
         404 | 410 => {
             "the file may have been withdrawn or renamed: check the URL or version in the profile"
@@ -301,7 +301,7 @@ fn transport_failure(error: ureq::Error, url: &str) -> Failure {
         }
         _ => NETWORK_HINT,
     };
-    let error = Error::failed(format!("can not fetch {url}"))
+    let error = Error::failed(format!("cannot fetch {url}"))
         .with_source(error)
         .with_hint(hint);
     if may_pass {

@@ -16,7 +16,7 @@ pub struct Mount {
 }
 
 impl Mount {
-    /// Mounts `image` on a directory beside it, or says why that can not be done here.
+    /// Mounts `image` on a directory beside it, or says why that cannot be done here.
     pub fn new(image: &Path, options: &str) -> Result<Self, String> {
         let at = image.with_extension("mnt");
         std::fs::create_dir_all(&at).map_err(|e| e.to_string())?;

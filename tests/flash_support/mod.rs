@@ -162,7 +162,7 @@ pub fn bytes_at(path: &Path, range: Range<u64>) -> Vec<u8> {
     bytes
 }
 
-/// Says where a person sees it that something can not be tested here.
+/// Says where a person sees it that something cannot be tested here.
 pub fn skipped(test: &str, why: &str) {
     // Not eprintln!, which the test harness swallows.
     let _ = writeln!(std::io::stderr(), "{test}: SKIPPED, {why}");
@@ -186,7 +186,7 @@ pub struct Loop {
 }
 
 impl Loop {
-    /// Shows `file` as a disk. An error says why that can not be done here.
+    /// Shows `file` as a disk. An error says why that cannot be done here.
     pub fn over(file: &Path, options: &[&str]) -> Result<Self, String> {
         let mut command = Command::new("losetup");
         command.args(["--find", "--show"]).args(options).arg(file);

@@ -117,7 +117,7 @@ fn entry(fs: &Ext4, path: &ext4_view::PathBuf, metadata: &Metadata) -> Entry {
 fn digest(fs: &Ext4, path: &ext4_view::PathBuf) -> (u64, String) {
     let mut file = fs
         .open(path)
-        .unwrap_or_else(|e| panic!("{path:?} can not be read: {e}"));
+        .unwrap_or_else(|e| panic!("{path:?} cannot be read: {e}"));
     let mut hash = sha2::Sha256::new();
     let mut buffer = vec![0; 1 << 20];
     let mut len = 0;

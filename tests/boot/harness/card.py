@@ -119,7 +119,7 @@ def used_card(path: pathlib.Path, size: int) -> pathlib.Path:
 
 @contextlib.contextmanager
 def loop_device(path: pathlib.Path) -> Iterator[str]:
-    """A file as a block device, for programs that make a difference. OSError where that can not be had."""
+    """A file as a block device, for programs that make a difference. OSError where that cannot be had."""
     done = subprocess.run(["losetup", "--find", "--show", str(path)], capture_output=True, text=True)
     if done.returncode != 0:
         raise OSError(f"no loop device: {done.stderr.strip()}")

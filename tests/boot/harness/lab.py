@@ -149,7 +149,7 @@ class Lab:
         return Card(path)
 
     def bmap_card(self, name: str, image: pathlib.Path, gib: float) -> Card:
-        """A used card to which bmaptool has copied an image by its block map. A new one where that can not be done."""
+        """A used card to which bmaptool has copied an image by its block map. A new one where that cannot be done."""
         path = self.workdir / f"{name}.card"
         try:
             with loop_device(used_card(path, int(gib * GIB))) as device:

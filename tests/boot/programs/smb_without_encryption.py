@@ -1,6 +1,6 @@
 """smb_without_encryption.py ADDRESS SHARE USER: lists a share as a client that has never heard of encryption.
 
-smbclient can not play this part: it encrypts whenever a server demands it. Speaks SMB 3.0 through Debian's
+smbclient cannot play this part: it encrypts whenever a server demands it. Speaks SMB 3.0 through Debian's
 python3-impacket, with the one capability taken away. The password is in $SMB_PASSWORD. Prints the files' names, or
 the server's error.
 """

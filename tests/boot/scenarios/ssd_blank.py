@@ -34,7 +34,7 @@ def run(lab):
     with lab.check("a wrong password, no password and another user are refused"):
         for answer in (smbclient(lab, master, "ls", password="wrong"), smbclient(lab, master, "ls", options=("-N", "-U", "")),
                        smbclient(lab, master, "ls", options=("-U", f"pi%{lab.secrets['SAMBA_PASSWORD']}"))):
-            # Without a password the session is anonymous, which can not be signed: smbclient hangs up.
+            # Without a password the session is anonymous, which cannot be signed: smbclient hangs up.
             assert re.search("NT_STATUS_(LOGON_FAILURE|ACCESS_DENIED|CONNECTION_DISCONNECTED)", answer), answer
             assert "hello.txt" not in answer, answer
     with lab.check("SMB 2 and SMB 1 are refused"):
@@ -48,7 +48,7 @@ def run(lab):
 
 def unencrypted_is_refused_where_demanded(lab, master):
     """`encrypt = "required"` is one line of smb.conf, tried on the running server and taken back."""
-    with lab.check("a client that can not encrypt is served, signed, as long as encryption is only desired"):
+    with lab.check("a client that cannot encrypt is served, signed, as long as encryption is only desired"):
         assert "hello.txt" in without_encryption(lab, master)
     with lab.check("with encrypt = required it is refused, and one that can is served"):
         master.sudo("cp -p /etc/samba/smb.conf /root/smb.conf && "

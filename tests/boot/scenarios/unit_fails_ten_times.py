@@ -20,6 +20,6 @@ def run(lab):
     with lab.check("the journal has every failed try, numbered, with the step that failed"):
         journal = node.sudo("journalctl -b -u imgbuild-flaky -o cat")
         for n in range(1, 11):
-            assert f"try {n} failed at: doing what can not be done" in journal, n
+            assert f"try {n} failed at: doing what cannot be done" in journal, n
     with lab.check("no unit is left failed"):
         assert not node.failed_units(), node.failed_units()
