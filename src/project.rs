@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::config::{
     BaseSettings, Cluster, Kind, Node, Overrides, ProfileSource, Profiles, RawProfile,
-    check_cluster,
+    check_cluster, check_stock_base,
 };
 use crate::error::{Error, Result, ResultExt};
 use crate::overlay::{Catalog, ClusterContext, Findings, check_roles, check_shared_secrets};
@@ -129,12 +129,16 @@ impl Project {
             .context(|| format!("planning {} (profile {})", node.hostname, node.profile))
     }
 
-    /// Looks for the files of this machine that profiles name. A build that is given another base
-    /// or never reaches a payload does not need them, so only `check` asks.
-    pub fn check_files(&self) -> Result<()> {
+    /// Looks for the files of this machine that profiles name, and at what is known of `base.image`
+    /// unless another is `given`. A build that is given another base or never reaches a payload does
+    /// not need them, so only `check` asks.
+    pub fn check_files(&self, given: bool) -> Result<()> {
         let mut problems = Problems::new();
         for node in &self.cluster.nodes {
-            self.check_base(node, &mut problems);
+            if !given {
+                self.check_base(node, &mut problems);
+                check_stock_base(node, &mut problems);
+            }
             for role in self.catalog.roles_of(node)? {
                 for (name, spec) in &role.manifest.options {
                     let value = node.options.get(&role.name).and_then(|o| o.get(name));

@@ -12,7 +12,8 @@ use crate::source::FetchOptions;
 pub fn run(args: &CheckArgs, global: &GlobalArgs, job: &Job) -> Result<()> {
     let project = open_project(global, &args.project, &[], job)?;
     let mut problems = Problems::new();
-    problems.keep(project.check_files())?;
+    let given = matches!(&args.base, Some(Some(_)));
+    problems.keep(project.check_files(given))?;
     let nodes = project.select(&[], true)?;
     let plans = problems.keep(project.plans(&nodes, args.no_secrets))?;
     if let (Some(image), Some(plans)) = (&args.base, &plans) {

@@ -11,7 +11,7 @@ mod node;
 mod schema;
 mod value;
 
-pub use checks::check_cluster;
+pub use checks::{check_cluster, check_stock_base};
 pub use kind::{BASE_ALIASES, Kind};
 pub use load::{Overrides, ProfileSource, Profiles, RawProfile};
 pub use net::{Cidr, IpRange};

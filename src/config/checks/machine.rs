@@ -19,16 +19,16 @@ const OLDSTABLE: &str = "raspios-oldstable-lite-arm64";
 pub fn check(node: &Node, problems: &mut Problems) {
     check_fan(node, problems);
     check_size(node, problems);
-    check_first_boot(node, problems);
-    check_stock(node, problems);
     check_password_login(node, problems);
 }
 
-/// What Raspberry Pi OS Lite is known not to have. Of other bases the build tells.
-fn check_stock(node: &Node, problems: &mut Problems) {
+/// Tells what Raspberry Pi OS Lite is known not to have, without a base. Of a base that is given
+/// instead, and of others, the build tells.
+pub fn check_stock_base(node: &Node, problems: &mut Problems) {
     if !BASE_ALIASES.contains(&node.base.image.as_str()) {
         return;
     }
+    check_first_boot(node, problems);
     let image = &node.base.image;
     let zone = &node.locale.timezone;
     if let Some(modern) = modern_zone(zone).filter(|_| image != OLDSTABLE) {

@@ -5,6 +5,8 @@ mod domains;
 mod machine;
 mod network;
 
+pub use machine::check_stock_base;
+
 use std::collections::BTreeMap;
 
 use super::node::{Cluster, Node};
