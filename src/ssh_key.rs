@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::clock;
+use crate::config::{Kind, Value};
 
 /// Bits of an RSA key. sshd takes 1024, which has been within reach of attackers for years.
 const MIN_RSA_BITS: usize = 2048;
@@ -92,6 +93,13 @@ pub fn check_line(line: &str) -> Checked {
     }
     check_options(options)?;
     check_key(key)
+}
+
+/// Whether the key on `line` (checked) says who may sign certificates, and does not itself log in.
+pub fn is_authority(line: &str) -> bool {
+    let options = split_options(line).map_or("", |(options, _)| options);
+    let options = options.to_ascii_lowercase();
+    options.contains("cert-authority") || options.contains("principals=")
 }
 
 /// Whether `text` has a private key in it, in the formats of OpenSSH, PEM and PuTTY.
@@ -262,8 +270,39 @@ fn check_value(name: &str, value: &str) -> Checked {
     match name {
         "expiry-time" => check_expiry(value),
         "permitopen" | "permitlisten" => check_port(name, value),
+        "from" => check_from(value),
+        "environment" if !value.contains('=') => {
+            Err("`environment` before the key needs `NAME=value`".to_owned())
+        }
+        "tunnel" if value != "any" && value.parse::<u32>().is_err() => {
+            Err("`tunnel` before the key needs a number, or any".to_owned())
+        }
         _ => Ok(()),
     }
+}
+
+/// A list of patterns: one that is not negated, and networks without host bits. sshd takes a list with
+/// one wrong network for wrong as a whole.
+fn check_from(value: &str) -> Checked {
+    let wrong = |why: &str| {
+        Err(format!(
+            "`from` before the key {why}, so nobody could log in with it"
+        ))
+    };
+    if !value
+        .split(',')
+        .any(|p| !p.is_empty() && !p.starts_with('!'))
+    {
+        return wrong("names no host that may");
+    }
+    for pattern in value.split(',') {
+        let pattern = pattern.strip_prefix('!').unwrap_or(pattern);
+        let is_network = Kind::AnyNetwork.check(&Value::Text(pattern.to_owned()));
+        if pattern.contains('/') && is_network.is_err() {
+            return wrong("has a network that is none (are its host bits zero?)");
+        }
+    }
+    Ok(())
 }
 
 /// `20261231`, with `HHMM` or `HHMMSS` and `Z` behind it.
@@ -504,6 +543,12 @@ mod tests {
             (format!("command=\"ls {ED}"), "never closed"),
             (format!("pty,command=\"ls\"x {ED}"), "do not end"),
             (format!("from=a b {ED}"), "in quotes"),
+            (format!("from=\"\" {ED}"), "names no host"),
+            (format!("from=\"!10.0.0.1\" {ED}"), "names no host"),
+            (format!("from=\"10.0.0.1/8\" {ED}"), "host bits"),
+            (format!("from=\"10.0.0.0/33,a\" {ED}"), "host bits"),
+            (format!("tunnel=\"abc\" {ED}"), "a number"),
+            (format!("environment=\"LANG\" {ED}"), "NAME=value"),
             (format!("from=\"a\",from=\"b\" {ED}"), "twice"),
             (format!("expiry-time=\"20200101\" {ED}"), "has expired"),
             (format!("expiry-time=\"soon\" {ED}"), "a time like"),
@@ -585,6 +630,10 @@ mod tests {
             "a time like",
             "HOST:PORT",
             "has 512",
+            "names no host",
+            "host bits",
+            "a number",
+            "NAME=value",
         ];
         for (line, why) in bad() {
             if !own.contains(&why) {

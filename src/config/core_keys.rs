@@ -127,7 +127,7 @@ const NETWORK: &[Key] = &[
         "Domain of the nodes' names, which is also searched.",
     )
     .or("\"home.lab\""),
-    list("search", Kind::DnsName, "More search domains."),
+    list("search", Kind::SearchDomain, "More search domains."),
     key(
         "interface",
         Kind::Interface,

@@ -246,6 +246,7 @@ impl Field {
         };
         for item in items {
             if let Err(why) = self.check_one(&item.value) {
+                let why = shorten(why, item.value.as_text());
                 let what = match why.starts_with("must be") || why.starts_with("is not") {
                     true => format!("`{key}` {why}"),
                     false => format!("`{key}`: {why}"),
@@ -289,7 +290,13 @@ impl Field {
         }
         match &self.pattern {
             Some(pattern) if !pattern.regex.is_match(text) => {
-                Err(format!("`{text}` is not {}", pattern.meaning))
+                // A URL can have a password in it.
+                let shown = if text.contains("://") && text.contains('@') {
+                    "the value (not shown: it may hold a password)".to_owned()
+                } else {
+                    format!("`{text}`")
+                };
+                Err(format!("{shown} is not {}", pattern.meaning))
             }
             _ => Ok(()),
         }
@@ -308,6 +315,19 @@ impl Field {
             (None, Some(most)) if *n > most => Err(format!("{n} is more than {most}")),
             _ => Ok(()),
         }
+    }
+}
+
+/// A value longer than this is something pasted by mistake, perhaps a key.
+const LONGEST_SHOWN: usize = 64;
+
+/// `why` without a long value in it.
+fn shorten(why: String, value: Option<&str>) -> String {
+    match value {
+        Some(value) if value.len() > LONGEST_SHOWN => {
+            why.replace(value, &format!("… ({} characters)", value.chars().count()))
+        }
+        _ => why,
     }
 }
 

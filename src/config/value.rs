@@ -223,7 +223,8 @@ impl<'a> Lines<'a> {
             ),
             DeValue::Table(table) => Value::Table(self.table(table)),
             DeValue::Float(_) => Value::Other("a float"),
-            DeValue::Datetime(_) => Value::Other("a date"),
+            // `2026-12-31` without quotes is what it looks like.
+            DeValue::Datetime(date) => Value::Text(date.to_string()),
         }
     }
 

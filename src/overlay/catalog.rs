@@ -6,7 +6,7 @@ use std::path::Path;
 use rust_embed::RustEmbed;
 
 use super::files::{Entry, read_folder};
-use super::role::Role;
+use super::role::{BUILT_IN, Role};
 use crate::config::{Node, Schema};
 use crate::error::{Error, Result, ResultExt};
 
@@ -28,7 +28,7 @@ impl Catalog {
     pub fn load(project: &Path) -> Result<Self> {
         let mut roles = BTreeMap::new();
         for (name, entries) in built_in() {
-            let label = format!("(built-in) overlays/{name}");
+            let label = format!("{BUILT_IN} overlays/{name}");
             roles.insert(name.clone(), Role::read(&name, &label, &entries)?);
         }
         let folder = project.join("overlays");

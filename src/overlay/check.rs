@@ -185,7 +185,7 @@ fn check_rule(
                 });
             }
             Level::Error => {
-                let place = place(node, role, rule, index);
+                let place = place(node, role, rule, renderer, item, index)?;
                 let problem = Problem::new(place, what).with_maybe_hint(hint);
                 findings.problems.push(problem);
             }
@@ -195,19 +195,26 @@ fn check_rule(
 }
 
 /// Where the key of a rule was written. A name without a dot is an option of the role.
-fn place(node: &Node, role: &Role, rule: &CheckRule, index: usize) -> Origin {
-    match rule.key.as_deref() {
-        None => node.origin("roles"),
-        Some(key) => {
-            let key = match key.contains('.') || !role.manifest.options.contains_key(key) {
-                true => key.to_owned(),
-                false => format!("{}.{key}", role.name),
-            };
-            let item = rule
-                .each
-                .as_ref()
-                .and_then(|_| node.item_origin(&key, index));
-            item.unwrap_or_else(|| node.origin(&key))
-        }
-    }
+fn place(
+    node: &Node,
+    role: &Role,
+    rule: &CheckRule,
+    renderer: &Renderer,
+    item: &Value,
+    index: usize,
+) -> Result<Origin> {
+    let Some(key) = &rule.key else {
+        return Ok(node.origin("roles"));
+    };
+    let key = renderer.message(key, item)?;
+    let key = if role.manifest.options.contains_key(&key) {
+        format!("{}.{key}", role.name)
+    } else {
+        key
+    };
+    let of_item = rule
+        .each
+        .as_ref()
+        .and_then(|_| node.item_origin(&key, index));
+    Ok(of_item.unwrap_or_else(|| node.origin(&key)))
 }

@@ -1,5 +1,6 @@
 //! Functions about addresses and texts, for the expressions of `[[check]]`.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use minijinja::{Environment, Error, ErrorKind};
@@ -16,6 +17,10 @@ pub fn register(env: &mut Environment<'_>) {
     env.add_function("is_private", is_private);
     env.add_function("url_host", url_host);
     env.add_function("matches", matches);
+    env.add_function("cname_cycle", cname_cycle);
+    env.add_filter("repeated", repeated);
+    env.add_test("containing", containing);
+    env.add_filter("taint_key", taint_key);
     env.add_filter("covers", covers);
     env.add_filter("cidr_subnets", cidr_subnets);
 }
@@ -42,6 +47,47 @@ fn within(inner: &str, outer: &str) -> bool {
         (Some(inner), Some(outer)) => outer.0 <= inner.0 && inner.1 <= outer.1,
         _ => false,
     }
+}
+
+/// An alias of `alias,target` lines that leads back to itself; empty if none does.
+fn cname_cycle(lines: Vec<String>) -> String {
+    let pairs: BTreeMap<&str, &str> = lines
+        .iter()
+        .filter_map(|line| line.split_once(','))
+        .map(|(alias, target)| (alias.trim(), target.trim()))
+        .collect();
+    let leads_back = |start: &&&str| {
+        let mut name = **start;
+        for _ in 0..pairs.len() {
+            match pairs.get(name) {
+                Some(target) if target == *start => return true,
+                Some(target) => name = target,
+                None => return false,
+            }
+        }
+        false
+    };
+    let found = pairs.keys().find(leads_back);
+    found.map_or(String::new(), |alias| (*alias).to_owned())
+}
+
+/// Whether `value` is in the list: `in` the other way round, for `select`.
+fn containing(list: Vec<String>, value: String) -> bool {
+    list.contains(&value)
+}
+
+/// The first value that stands in the list twice; empty if none does.
+fn repeated(values: Vec<String>) -> String {
+    let mut seen = BTreeSet::new();
+    let again = values.into_iter().find(|value| !seen.insert(value.clone()));
+    again.unwrap_or_default()
+}
+
+/// What makes a taint the same as another: its key and its effect.
+fn taint_key(taint: &str) -> String {
+    let (rest, effect) = taint.rsplit_once(':').unwrap_or((taint, ""));
+    let key = rest.split('=').next().unwrap_or_default();
+    format!("{key}:{effect}")
 }
 
 /// Whether the network `outer` contains all of `inner`, as a filter for `map`.
@@ -132,6 +178,15 @@ mod tests {
         assert!(before("10.0.0.9", "10.0.0.10") && !before("10.0.0.10", "10.0.0.9"));
         assert!(at_edge("10.0.0.255", "10.0.0.0/24") && !at_edge("10.0.0.254", "10.0.0.0/24"));
         assert!(is_private("192.168.1.1") && !is_private("8.8.8.8"));
+    }
+
+    #[test]
+    fn what_stands_twice_or_leads_back() {
+        let list = |items: &[&str]| items.iter().map(|i| (*i).to_owned()).collect::<Vec<_>>();
+        assert_eq!(cname_cycle(list(&["a,b", "b,c", "c,a", "x,a"])), "a");
+        assert_eq!(cname_cycle(list(&["a,b", "b,c", "x,c"])), "");
+        assert_eq!(repeated(list(&["a", "b", "a"])), "a");
+        assert_eq!(taint_key("a=b:NoSchedule"), taint_key("a=c:NoSchedule"));
     }
 
     #[test]

@@ -4,11 +4,27 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::files::{Entry, MANIFEST, OverlayFile, clean_path, overlay_files};
+use super::files::{Entry, MANIFEST, OverlayFile, Part, clean_path, overlay_files};
 use super::secret_use::SecretUse;
 use crate::config::{Field, Item, Kind, Origin, Pattern, Table, Value};
 use crate::error::{Error, Result};
 use crate::problem::{Problem, Problems, nearest};
+
+/// Files of the boot partition that are edited line by line, in small letters as FAT compares names.
+const EDITED_BOOT_FILES: &[&str] = &["/cmdline.txt", "/config.txt"];
+
+/// Files of the root file system that are edited, or that the first boot needs as the base has them.
+const EDITED_ROOT_FILES: &[&str] = &[
+    "/etc/passwd",
+    "/etc/shadow",
+    "/etc/group",
+    "/etc/gshadow",
+    "/etc/fstab",
+    "/etc/machine-id",
+];
+
+/// How the labels of built-in roles begin.
+pub const BUILT_IN: &str = "(built-in)";
 
 /// A role: its `role.toml` and its files.
 #[derive(Debug, Clone)]
@@ -235,6 +251,8 @@ impl Role {
         }
         self.check_options(place)?;
         self.check_conditions(place)?;
+        self.check_own_paths(place)?;
+        self.check_rules(place)?;
         for (name, secret) in &m.secrets {
             let rules = secret.check_rules(&m.secrets);
             rules.map_err(|why| usage(format!("secret {name}: {why}")))?;
@@ -274,6 +292,70 @@ impl Role {
         problems.report()
     }
 
+    /// Files that imgbuild itself edits, and units, are not laid over as a whole.
+    fn check_own_paths(&self, place: &str) -> Result<()> {
+        let mut problems = Problems::new();
+        for file in &self.files {
+            let taken = match file.part {
+                Part::Boot => EDITED_BOOT_FILES.contains(&file.path.to_lowercase().as_str()),
+                Part::Root => EDITED_ROOT_FILES.contains(&file.path.as_str()),
+            };
+            if taken {
+                let what = format!(
+                    "{} of the {} partition is edited by imgbuild, and a role cannot replace it",
+                    file.path,
+                    file.part.name()
+                );
+                problems.push(Problem::new(&file.source, what));
+            }
+        }
+        for path in &self.manifest.remove.paths {
+            if EDITED_ROOT_FILES.contains(&path.as_str()) {
+                let what = format!("[remove]: no node works without {path}");
+                problems.push(Problem::new(place, what));
+            }
+        }
+        problems.report()
+    }
+
+    /// Rules must be about something that there is, and payloads must be verifiable.
+    fn check_rules(&self, place: &str) -> Result<()> {
+        let m = &self.manifest;
+        let mut problems = Problems::new();
+        let options: Vec<&str> = m.options.keys().map(String::as_str).collect();
+        for key in m.check.iter().filter_map(|rule| rule.key.as_deref()) {
+            if !key.contains(['.', '{']) && !options.contains(&key) {
+                let what = format!("[[check]]: `key` is `{key}`, and the role has no such option");
+                let hint = nearest(key, &options).map(|near| format!("did you mean `{near}`?"));
+                problems.push(Problem::new(place, what).with_maybe_hint(hint));
+            }
+        }
+        for payload in &m.payload {
+            let what =
+                if payload.url.is_some() && payload.sums.is_none() && payload.sha256.is_none() {
+                    "has a `url`, and neither `sums` nor `sha256` to verify it by"
+                } else if payload.url.is_some() && payload.file.is_some() {
+                    "has both `url` and `file`; make two payloads with `when`"
+                } else if payload.strip > 0 && !payload.unpack {
+                    "has `strip`, which is for archives that are unpacked (`unpack = true`)"
+                } else {
+                    continue;
+                };
+            problems.push(Problem::new(
+                place,
+                format!("payload {} {what}", payload.name),
+            ));
+        }
+        let units = &m.units;
+        for unit in units.enable.iter().filter(|unit| units.mask.contains(unit)) {
+            problems.push(Problem::new(
+                place,
+                format!("[units]: {unit} is enabled and masked"),
+            ));
+        }
+        problems.report()
+    }
+
     /// A condition must be that of something: of a file, a folder, a link, a unit or a payload.
     fn check_conditions(&self, place: &str) -> Result<()> {
         let m = &self.manifest;
@@ -301,6 +383,11 @@ impl Role {
         problems.report()
     }
 
+    /// Whether the role is part of the program.
+    pub fn is_built_in(&self) -> bool {
+        self.label.starts_with(BUILT_IN)
+    }
+
     /// The role's options as a table of the profile schema.
     pub fn option_table(&self) -> Table {
         let options = self.manifest.options.iter();
@@ -317,6 +404,12 @@ impl Role {
 
 impl OptionSpec {
     fn field(&self, name: &str) -> std::result::Result<Field, String> {
+        if self.min.zip(self.max).is_some_and(|(min, max)| min > max) {
+            return Err("`min` is greater than `max`".into());
+        }
+        if (self.min.is_some() || self.max.is_some()) && self.kind != Kind::Integer {
+            return Err("`min` and `max` are for integers".into());
+        }
         if self.of.is_some() && self.kind != Kind::List {
             return Err("`of` is the kind of a list's items, and this is no list".into());
         }

@@ -56,7 +56,7 @@ impl SecretAccess {
         let role = &self.role;
         if !self.declared.contains(name) {
             return Err(Error::usage(format!(
-                "the role {role} uses the secret `{name}` without declaring it in [secrets] of its role.toml",
+                "the role {role} uses a secret without declaring it in [secrets] of its role.toml",
             )));
         }
         let Some((reference, origin)) = self.references.get(name) else {
@@ -197,9 +197,18 @@ impl Renderer {
 
     /// A message, rendered with an `item`. It cannot hold a secret.
     pub fn message(&self, text: &str, item: &Value) -> Result<String> {
-        self.env
+        self.used.store(false, Ordering::SeqCst);
+        let message = self
+            .env
             .render_str(text, self.with_item(item))
-            .map_err(|error| self.explain(&format!("{}: `{text}`", self.place), &error))
+            .map_err(|error| self.explain(&format!("{}: `{text}`", self.place), &error))?;
+        if self.used.load(Ordering::SeqCst) {
+            return Err(Error::usage(format!(
+                "{}: `{text}`: a message cannot hold a secret",
+                self.place
+            )));
+        }
+        Ok(message)
     }
 
     fn with_item(&self, item: &Value) -> Value {

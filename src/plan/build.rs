@@ -6,12 +6,13 @@ use std::sync::Arc;
 use super::identity::{identity_edits, password_hash};
 use super::ssh_keys::{check_sudo, read_ssh_keys};
 use super::{Action, Attr, Content, Edit, IdentityPath, PayloadLocation, PayloadRef, Plan, When};
-use crate::config::{FirstBoot, Node};
+use crate::config::{FirstBoot, Kind, Node, Value};
 use crate::error::{Error, Result, ResultExt};
 use crate::overlay::{
     Catalog, ClusterContext, FileKind, Findings, NodeContext, OverlayFile, Part, Payload, Renderer,
     Role, SecretMode, check_rules, check_secrets, clean_path, parse_mode, parse_owner,
 };
+use crate::problem::{Problem, Problems};
 use crate::secrets::{Vault, expand};
 
 /// What planning is given besides the node.
@@ -305,6 +306,7 @@ impl RolePlanner<'_> {
     fn boot(&self, edits: &mut Vec<Edit>) -> Result<()> {
         let manifest = &self.role.manifest;
         let add = self.words(&manifest.cmdline.add)?;
+        self.check_words(Kind::KernelWord, "[cmdline]", &add)?;
         let remove = self.words(&manifest.cmdline.remove)?;
         if !add.is_empty() || !remove.is_empty() {
             let action = Action::Cmdline { add, remove };
@@ -316,11 +318,28 @@ impl RolePlanner<'_> {
             .flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>())
             .filter(|line| !line.is_empty())
             .collect();
+        self.check_words(Kind::ConfigLine, "[config_txt]", &lines)?;
         if !lines.is_empty() {
             let action = Action::ConfigTxt(lines);
             edits.push(self.edit(Part::Boot, "/config.txt", action));
         }
         Ok(())
+    }
+
+    /// What holds for the words of a profile holds for those of a project's role. The built-in roles
+    /// set what profiles have keys for.
+    fn check_words(&self, kind: Kind, table: &str, words: &[String]) -> Result<()> {
+        if self.role.is_built_in() {
+            return Ok(());
+        }
+        let mut problems = Problems::new();
+        for word in words {
+            if let Err(why) = kind.check(&Value::Text(word.clone())) {
+                let place = format!("{}/role.toml", self.role.label);
+                problems.push(Problem::new(place, format!("{table}: {why}")));
+            }
+        }
+        problems.report()
     }
 
     /// Rendered texts; those that come out empty are left out.

@@ -3,7 +3,7 @@
 use crate::config::{Node, Origin, Sudo};
 use crate::problem::{Problem, Problems};
 use crate::secrets::{Refusal, Vault};
-use crate::ssh_key::{check_line, is_private};
+use crate::ssh_key::{check_line, is_authority, is_private};
 
 const KEY: &str = "user.ssh_keys";
 const MAKE_ONE: &str = "make a key with `ssh-keygen -t ed25519`, or name another: --set 'user.ssh_keys=[\"file:PATH\"]'";
@@ -21,7 +21,8 @@ pub fn read_ssh_keys(node: &Node, vault: &Vault, problems: &mut Problems) -> Vec
     }
     // A key that cannot be read is a mistake by itself; without it, it is not known who gets in.
     if problems.len() == before {
-        check_login(node, keys.is_empty(), problems);
+        let without_keys = keys.iter().all(|key| is_authority(key));
+        check_login(node, without_keys, problems);
     }
     keys
 }

@@ -77,6 +77,12 @@ impl Vault {
 
 fn read(path: &Path) -> Result<Vec<u8>, Refusal> {
     let mut bytes = Vec::new();
+    if is_named_pipe(path) {
+        return Err(Refusal::new(format!(
+            "{} is a named pipe, which would be waited for without end",
+            path.display()
+        )));
+    }
     File::open(path)
         .and_then(|file| file.take(LIMIT as u64 + 1).read_to_end(&mut bytes))
         .map_err(|error| Refusal::new(format!("reading {}: {error}", path.display())))?;
@@ -88,6 +94,13 @@ fn read(path: &Path) -> Result<Vec<u8>, Refusal> {
         ))),
         false => Ok(bytes),
     }
+}
+
+/// Those of a shell's `<(…)` are in /dev/fd, and have a writer.
+fn is_named_pipe(path: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    let is_pipe = std::fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo());
+    is_pipe && !path.starts_with("/dev") && !path.starts_with("/proc")
 }
 
 /// What `command` prints. It is not quoted in messages: it may hold a secret.

@@ -1,5 +1,6 @@
 //! One node: its fan and the size of its image.
 
+use crate::config::kind::{BASE_ALIASES, STOCK_SHELLS, is_system_group, modern_zone};
 use crate::config::node::{DiskTable, FirstBoot, Node};
 use crate::problem::{Problem, Problems};
 
@@ -19,6 +20,57 @@ pub fn check(node: &Node, problems: &mut Problems) {
     check_fan(node, problems);
     check_size(node, problems);
     check_first_boot(node, problems);
+    check_stock(node, problems);
+    check_password_login(node, problems);
+}
+
+/// What Raspberry Pi OS Lite is known not to have. Of other bases the build tells.
+fn check_stock(node: &Node, problems: &mut Problems) {
+    if !BASE_ALIASES.contains(&node.base.image.as_str()) {
+        return;
+    }
+    let image = &node.base.image;
+    let zone = &node.locale.timezone;
+    if let Some(modern) = modern_zone(zone).filter(|_| image != OLDSTABLE) {
+        let what =
+            format!("`locale.timezone`: `{zone}` is an old name, which `{image}` no longer has");
+        let problem = Problem::new(node.origin("locale.timezone"), what);
+        problems.push(problem.with_hint(format!("write `{modern}`")));
+    }
+    if !STOCK_SHELLS.contains(&node.user.shell.as_str()) {
+        let what = format!(
+            "`user.shell`: `{image}` has no {}, and without its shell nobody can log in",
+            node.user.shell
+        );
+        let problem = Problem::new(node.origin("user.shell"), what);
+        problems.push(problem.with_hint("use /bin/bash, and change the shell later with chsh"));
+    }
+    for (index, group) in node.user.groups.iter().enumerate() {
+        if !is_system_group(group) {
+            let key = "user.groups";
+            let place = node.item_origin(key, index);
+            let place = place.unwrap_or_else(|| node.origin(key));
+            let what = format!("`{key}`: `{image}` has no group `{group}`");
+            problems.push(Problem::new(place, what));
+        }
+    }
+}
+
+/// Passwords are of no use to an account without one.
+fn check_password_login(node: &Node, problems: &mut Problems) {
+    let key = "ssh.password_login";
+    let why = if !node.ssh.password_login {
+        return;
+    } else if !node.ssh.enabled {
+        "`ssh.enabled` is false"
+    } else if !node.secrets.contains_key("password_hash") {
+        "the user has no password"
+    } else {
+        return;
+    };
+    let what = format!("`{key}` has no effect: {why}");
+    let hint = "set `secrets.password_hash`, or remove the key";
+    problems.push(Problem::new(node.origin(key), what).with_hint(hint));
 }
 
 /// Bookworm has no cloud-init. Of other bases the build tells.

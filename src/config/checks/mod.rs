@@ -8,7 +8,7 @@ mod network;
 use std::collections::BTreeMap;
 
 use super::node::{Cluster, Node};
-use crate::problem::{Problem, Problems};
+use crate::problem::{Problem, Problems, nearest};
 
 /// Whether a node does something for the others: `dns`, `share`.
 pub type Provides<'a> = &'a dyn Fn(&Node, &str) -> bool;
@@ -113,7 +113,12 @@ fn check_share(cluster: &Cluster, provides: Provides<'_>, problems: &mut Problem
     match cluster.find(name) {
         None => {
             let what = format!("`cluster.share_node`: there is no node `{name}`");
-            problems.push(Problem::new(origin, what));
+            let nodes = cluster.nodes.iter();
+            let names: Vec<&str> = nodes
+                .flat_map(|n| [n.profile.as_str(), n.hostname.as_str()])
+                .collect();
+            let hint = nearest(name, &names).map(|near| format!("did you mean `{near}`?"));
+            problems.push(Problem::new(origin, what).with_maybe_hint(hint));
         }
         Some(node) if !provides(node, "share") => {
             let what = format!("`cluster.share_node`: {name} has no role that shares a disk");

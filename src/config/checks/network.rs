@@ -39,6 +39,7 @@ pub fn check(cluster: &Cluster, provides: Provides<'_>, problems: &mut Problems)
     for node in &cluster.nodes {
         check_address(node, problems);
         check_dns(cluster, node, provides, problems);
+        check_time(cluster, node, provides, problems);
     }
     let Some(node) = cluster.nodes.first() else {
         return;
@@ -99,24 +100,72 @@ fn check_dns(cluster: &Cluster, node: &Node, provides: Provides<'_>, problems: &
     }
 }
 
+/// A time server is outside, or a node with a role for it.
+fn check_time(cluster: &Cluster, node: &Node, provides: Provides<'_>, problems: &mut Problems) {
+    let key = "time.servers";
+    for (index, name) in node.time.servers.iter().enumerate() {
+        let owner = match name.parse::<IpAddr>() {
+            Ok(address) => {
+                if let Some(why) = wrong_host(node, address) {
+                    let place = node.item_origin(key, index);
+                    let place = place.unwrap_or_else(|| node.origin(key));
+                    problems.push(Problem::new(place, format!("`{key}`: `{name}` {why}")));
+                    continue;
+                }
+                cluster
+                    .nodes
+                    .iter()
+                    .find(|n| IpAddr::V4(n.address) == address)
+            }
+            Err(_) => cluster
+                .nodes
+                .iter()
+                .find(|n| n.hostname == *name || n.fqdn() == *name || n.profile == *name),
+        };
+        let silent = owner.filter(|owner| !provides(owner, "ntp"));
+        let why = match silent {
+            Some(owner) => format!("is {}, which has no role that serves time", owner.hostname),
+            None if name == "localhost" => "is the node itself".to_owned(),
+            None => continue,
+        };
+        let place = node.item_origin(key, index);
+        let place = place.unwrap_or_else(|| node.origin(key));
+        problems.push(Problem::new(place, format!("`{key}`: `{name}` {why}")));
+    }
+}
+
+/// Why no other host can have `address`: it is the node itself, an edge of the LAN, or inside the
+/// cluster, where a node does not look anything up.
+fn wrong_host(node: &Node, address: IpAddr) -> Option<String> {
+    if address.is_loopback() {
+        return Some("is the node itself, where nothing answers".to_owned());
+    }
+    let IpAddr::V4(v4) = address else {
+        return None;
+    };
+    let cidr = node.network.cidr;
+    if cidr.contains(v4) && is_edge(cidr, v4) {
+        return Some(format!(
+            "is the first or last address of {cidr}, which no host can have"
+        ));
+    }
+    let inner = [node.settings.pod_cidr, node.settings.service_cidr];
+    let inner = inner.into_iter().find(|network| network.contains(v4))?;
+    Some(format!("is inside the cluster's own network {inner}"))
+}
+
 fn wrong_resolver(
     cluster: &Cluster,
     node: &Node,
     address: IpAddr,
     provides: Provides<'_>,
 ) -> Option<String> {
-    if address.is_loopback() {
-        return Some("is the node itself, and Raspberry Pi OS runs no resolver".to_owned());
+    if let Some(why) = wrong_host(node, address) {
+        return Some(why);
     }
     let IpAddr::V4(v4) = address else {
         return None;
     };
-    if node.network.cidr.contains(v4) && is_edge(node.network.cidr, v4) {
-        return Some(format!(
-            "is the first or last address of {}, which no host can have",
-            node.network.cidr
-        ));
-    }
     let owner = cluster.nodes.iter().find(|n| n.address == v4)?;
     not_serving(owner, provides)
 }
@@ -300,13 +349,15 @@ impl Judge<'_> {
             }
         }
         if settings.pod_cidr.overlaps(settings.service_cidr) {
-            self.push(
-                "cluster.pod_cidr",
-                format!(
-                    "{} overlaps `cluster.service_cidr` {}",
-                    settings.pod_cidr, settings.service_cidr
-                ),
-            );
+            // The one that somebody wrote is the one to change.
+            let (pods, services) = ("cluster.pod_cidr", "cluster.service_cidr");
+            if self.node.is_set(services) {
+                let (a, b) = (settings.service_cidr, settings.pod_cidr);
+                self.push(services, format!("{a} overlaps `{pods}` {b}"));
+            } else {
+                let (a, b) = (settings.pod_cidr, settings.service_cidr);
+                self.push(pods, format!("{a} overlaps `{services}` {b}"));
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Addresses, networks, ranges and sizes.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{Reason, name};
 use crate::config::net::{Cidr, IpRange, ipv6_network};
@@ -15,14 +15,32 @@ pub fn ip(text: &str) -> Result<IpAddr, Reason> {
     let address: IpAddr = text
         .parse()
         .map_err(|_| format!("`{text}` is not an IP address"))?;
-    if address.is_unspecified() || address.is_multicast() || is_broadcast(address) {
-        return Err(format!("`{text}` is not the address of a host"));
+    let is_host = match address {
+        IpAddr::V4(v4) => is_ipv4_host(v4),
+        IpAddr::V6(v6) => is_ipv6_host(v6),
+    };
+    if is_host {
+        Ok(address)
+    } else {
+        Err(format!("`{text}` is not the address of a host"))
     }
-    Ok(address)
 }
 
-fn is_broadcast(address: IpAddr) -> bool {
-    matches!(address, IpAddr::V4(v4) if v4.is_broadcast())
+/// Neither of "this network", link-local, multicast, reserved nor for documentation.
+fn is_ipv4_host(address: Ipv4Addr) -> bool {
+    let first = address.octets()[0];
+    first != 0 && first < 224 && !address.is_link_local() && !address.is_documentation()
+}
+
+/// Neither unspecified, multicast, link-local (which needs a scope), site-local, for documentation nor
+/// an IPv4 address in another form.
+fn is_ipv6_host(address: Ipv6Addr) -> bool {
+    let [first, second, ..] = address.segments();
+    !address.is_unspecified()
+        && !address.is_multicast()
+        && address.to_ipv4_mapped().is_none()
+        && first & 0xff80 != 0xfe80
+        && (first, second) != (0x2001, 0x0db8)
 }
 
 pub fn address_or_name(text: &str) -> Result<(), Reason> {

@@ -21,6 +21,31 @@ const OWN_WORDS: &[(&str, &str)] = &[
         "rdinit=",
         "replaces the initramfs' init, so the node never starts",
     ),
+    (
+        "rootflags=",
+        "mounts the root file system in another way than the base",
+    ),
+    ("break", "stops in a shell of the initramfs"),
+    (
+        "boot=",
+        "makes the root file system forget, or start from elsewhere",
+    ),
+    ("overlayroot", "makes the root file system forget"),
+    ("systemd.volatile=", "makes the root file system forget"),
+    ("systemd.run", "runs one program and powers off"),
+    (
+        "systemd.mask=",
+        "masks units that the node may need; disable them in a role",
+    ),
+    (
+        "systemd.confirm_spawn",
+        "asks on the console before each service",
+    ),
+    (
+        "systemd.condition-first-boot=",
+        "decides whether the root file system grows",
+    ),
+    ("mem=", "takes memory away from the node"),
     ("ds=", "is set with cloud-init's seed"),
     ("cloud-init=", "is decided by `firstboot`"),
     (
@@ -54,6 +79,14 @@ const BROKEN_SETTINGS: &[(&str, &str)] = &[
     (
         "arm_64bit=0",
         "starts a 32-bit kernel, and the system is 64-bit",
+    ),
+    (
+        "dtparam=sd=off",
+        "switches the card off that the node starts from",
+    ),
+    (
+        "dtoverlay=disable-emmc2",
+        "switches the card off that the node starts from",
     ),
     (
         "os_prefix=",
@@ -95,13 +128,36 @@ const FILTERS_WITH_VALUE: &[&str] = &[
     "serial=",
 ];
 
+/// Interfaces that programs make, and modems.
+const VIRTUAL_INTERFACES: &[&str] = &[
+    "ap0",
+    "cni",
+    "docker",
+    "flannel",
+    "kube-",
+    "p2p-",
+    "tailscale",
+    "tap",
+    "tun",
+    "veth",
+    "virbr",
+    "wg",
+    "wwan",
+];
+
 pub fn interface(text: &str) -> Result<(), Reason> {
     let fine = (1..=15).contains(&text.len())
         && text
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
-    if !fine || text == "lo" || text.starts_with("wwan") {
-        return Err(format!("`{text}` is not a network interface like `eth0`"));
+    let is_virtual = VIRTUAL_INTERFACES.iter().any(|v| text.starts_with(v));
+    let is_named = text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.bytes().all(|b| !b.is_ascii_uppercase())
+        && (text.contains(|c: char| c.is_ascii_digit()) || text.starts_with("en"));
+    if !fine || is_virtual || !is_named {
+        return Err(format!(
+            "`{text}` is not a network interface of a Pi, such as `eth0` or `wlan0`"
+        ));
     }
     Ok(())
 }
@@ -153,6 +209,9 @@ pub fn kernel_word(text: &str) -> Result<(), Reason> {
     if text.trim().is_empty() {
         return Err("an empty word says nothing; leave it out".into());
     }
+    if text.matches('"').count() % 2 == 1 {
+        return Err(format!("`{text}` has a quote that is never closed"));
+    }
     for word in text.split_whitespace() {
         if let Some((start, why)) = OWN_WORDS.iter().find(|(start, _)| word.starts_with(start)) {
             return Err(format!("`{word}`: `{start}` {why}"));
@@ -188,8 +247,12 @@ pub fn config_line(text: &str) -> Result<(), Reason> {
             setting == *start
         }
     });
-    match broken {
-        Some((_, why)) => Err(format!("`{line}` {why}")),
+    if let Some((_, why)) = broken {
+        return Err(format!("`{line}` {why}"));
+    }
+    let fan = setting.strip_prefix("dtparam=poe_fan_temp");
+    match fan.and_then(|fan| fan.split_once('=')) {
+        Some((_, temperature)) => millidegrees(temperature),
         None => Ok(()),
     }
 }

@@ -20,6 +20,55 @@ const NODE_LABELS: &[&str] = &[
     "failure-domain.beta.kubernetes.io/region",
 ];
 
+/// Labels that say what a Raspberry Pi is, whoever sets them. The host name is the kubelet's business.
+const FACTS: &[(&str, &str)] = &[
+    ("kubernetes.io/hostname", ""),
+    ("kubernetes.io/os", "linux"),
+    ("beta.kubernetes.io/os", "linux"),
+    ("kubernetes.io/arch", "arm64"),
+    ("beta.kubernetes.io/arch", "arm64"),
+];
+
+/// Arguments of the kubelet that k3s sets, or that are gone.
+const NOT_OURS: &[&str] = &[
+    "address",
+    "anonymous-auth",
+    "authentication-token-webhook",
+    "authorization-mode",
+    "bootstrap-kubeconfig",
+    "cert-dir",
+    "cgroup-driver",
+    "client-ca-file",
+    "cluster-dns",
+    "cluster-domain",
+    "config",
+    "container-runtime",
+    "container-runtime-endpoint",
+    "containerd",
+    "hostname-override",
+    "kubeconfig",
+    "network-plugin",
+    "node-ip",
+    "node-labels",
+    "port",
+    "read-only-port",
+    "register-with-taints",
+    "resolv-conf",
+    "root-dir",
+    "tls-cert-file",
+    "tls-private-key-file",
+];
+
+/// Arguments that are numbers, with their least and greatest.
+const NUMBERS: &[(&str, u32, u32)] = &[
+    ("container-log-max-files", 2, u32::MAX),
+    ("image-gc-high-threshold", 1, 100),
+    ("image-gc-low-threshold", 0, 99),
+    ("max-pods", 1, u32::MAX),
+    ("pods-per-core", 0, u32::MAX),
+    ("v", 0, 10),
+];
+
 /// Namespaces in which it may set any label.
 const NODE_NAMESPACES: &[&str] = &["kubelet.kubernetes.io", "node.kubernetes.io"];
 
@@ -31,6 +80,14 @@ pub fn label(text: &str) -> Result<(), Reason> {
         .ok_or_else(|| format!("`{text}` has no value; write `key=value`"))?;
     qualified_name(key)?;
     label_value(value)?;
+    if let Some((_, right)) = FACTS.iter().find(|(fact, _)| *fact == key) {
+        return match value == *right {
+            true => Ok(()),
+            false => Err(format!(
+                "`{text}` contradicts what the node is, so that nothing is scheduled on it; leave it to the kubelet"
+            )),
+        };
+    }
     if is_reserved(key) {
         return Err(format!(
             "the kubelet refuses to set `{key}` on its own node and does not start; choose a key outside kubernetes.io and k8s.io, or label the node later with kubectl"
@@ -111,7 +168,20 @@ pub fn argument(text: &str) -> Result<(), Reason> {
             "`{text}`: leave the dashes out; k3s puts them there"
         ));
     }
-    let key = text.split_once('=').map_or("", |(key, _)| key);
+    let (key, value) = text.split_once('=').unwrap_or_default();
+    if NOT_OURS.contains(&key) {
+        return Err(format!(
+            "`{key}` is set by k3s, or the kubelet no longer has it"
+        ));
+    }
+    if let Some((_, least, most)) = NUMBERS.iter().find(|(number, ..)| *number == key) {
+        let number = value.parse::<u32>().ok();
+        if number.is_none_or(|n| n < *least || n > *most) {
+            return Err(format!(
+                "`{text}`: `{value}` is not a number that `{key}` can be"
+            ));
+        }
+    }
     let fine = !key.is_empty()
         && key
             .bytes()

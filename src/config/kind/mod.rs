@@ -13,7 +13,9 @@ mod text;
 use serde::Deserialize;
 
 pub use address::parse_size;
-pub use text::BASE_ALIASES;
+pub use name::is_system_group;
+pub use place::modern_zone;
+pub use text::{BASE_ALIASES, STOCK_SHELLS};
 
 use super::value::Value;
 
@@ -54,6 +56,8 @@ pub enum Kind {
     Domain,
     /// Any DNS name.
     DnsName,
+    /// A domain that short names are looked up in.
+    SearchDomain,
     UserName,
     GroupName,
     /// `http://` or `https://`.
@@ -132,6 +136,7 @@ impl Kind {
             Self::Hostname => "host name",
             Self::Domain => "domain",
             Self::DnsName => "DNS name",
+            Self::SearchDomain => "domain to search",
             Self::UserName => "user name",
             Self::GroupName => "group name",
             Self::Url => "URL",
@@ -159,7 +164,7 @@ impl Kind {
             Self::Interface => "network interface",
             Self::Ssid => "name of a Wi-Fi network",
             Self::DiskLabel => "file system label",
-            Self::Millidegrees => "millidegrees",
+            Self::Millidegrees => "temperature in millidegrees",
             Self::UsbQuirk => "quirk",
             Self::KernelWord => "kernel argument",
             Self::ConfigLine => "line of config.txt",
@@ -181,12 +186,12 @@ impl Kind {
     }
 
     fn wrong(self, value: &Value) -> Reason {
+        let wanted = self.describe();
         let article = match self {
             Self::Bool => "",
-            Self::Address | Self::AnyAddress | Self::AddressOrName | Self::AnyNetwork => "an ",
+            _ if wanted.starts_with(['a', 'I']) => "an ",
             _ => "a ",
         };
-        let wanted = self.describe();
         format!("must be {article}{wanted}, not {}", value.type_name())
     }
 
@@ -202,7 +207,10 @@ impl Kind {
     }
 
     fn check_text(self, text: &str) -> Result<(), Reason> {
-        text::one_line(text)?;
+        // A key is judged where it is read, and may be pasted with its line end.
+        if self != Self::SshKey {
+            text::one_line(text)?;
+        }
         match self {
             Self::Address => address::ipv4(text).map(drop),
             Self::AnyAddress => address::ip(text).map(drop),
@@ -216,6 +224,7 @@ impl Kind {
             Self::Hostname => name::hostname(text),
             Self::Domain => name::domain(text),
             Self::DnsName => name::dns_name(text),
+            Self::SearchDomain => name::search_domain(text),
             Self::UserName => name::user(text),
             Self::GroupName => name::group(text),
             Self::HostRecord => name::host_record(text),
@@ -396,6 +405,10 @@ mod tests {
                 "dev",
                 "github.com",
                 "docker.io",
+                "raw.githubusercontent.com",
+                "deb.debian.org",
+                "co.uk",
+                "home.0x10",
                 "localhost",
                 "in-addr.arpa",
                 "a..b",
@@ -419,7 +432,11 @@ mod tests {
         );
         judge(
             Kind::HostRecord,
-            &["10.0.0.9 printer", "fd00::9 printer printer.home.lab"],
+            &[
+                "10.0.0.9 printer",
+                "fd00::9 printer printer.home.lab",
+                "0.0.0.0 ads.example.com",
+            ],
             &[
                 "printer 10.0.0.9",
                 "10.0.0.999 foo",
@@ -429,8 +446,16 @@ mod tests {
         );
         judge(
             Kind::Cname,
-            &["nas,bondsmith", "a,b,c"],
-            &["nas", "a,", "a,b\nserver=/x/", "a b,c"],
+            &["nas,bondsmith", "nas.lab,bondsmith.lab"],
+            &[
+                "nas",
+                "a,",
+                "a,b\nserver=/x/",
+                "a b,c",
+                "a,a",
+                "a,b,c",
+                "github.com,x",
+            ],
         );
         judge(
             Kind::FixedLease,
@@ -472,6 +497,8 @@ mod tests {
                 "de",
                 "de-DE.UTF-8",
                 "en_UK.UTF-8",
+                "sv_SV.UTF-8",
+                "no_NO.UTF-8",
                 "en_GB",
                 "ca_ES.UTF-8@valencia",
                 "en_GB.utf8",
@@ -501,9 +528,12 @@ mod tests {
                 "node.kubernetes.io/x=y",
                 "topology.kubernetes.io/zone=a",
                 "kubernetes.io/os=linux",
+                "kubernetes.io/arch=arm64",
             ],
             &[
                 "node-role.kubernetes.io/worker=true",
+                "kubernetes.io/arch=amd64",
+                "kubernetes.io/hostname=other",
                 "k8s.io/x=y",
                 "a",
                 "=b",
@@ -529,7 +559,15 @@ mod tests {
         judge(
             Kind::Argument,
             &["max-pods=50", "v=2"],
-            &["--max-pods=50", "max-pods", "=5", "max pods=5"],
+            &[
+                "--max-pods=50",
+                "max-pods=abc",
+                "max-pods=0",
+                "node-ip=10.0.0.1",
+                "max-pods",
+                "=5",
+                "max pods=5",
+            ],
         );
     }
 

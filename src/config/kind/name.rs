@@ -1,10 +1,14 @@
 //! Names of hosts, domains, users and groups.
 
+use std::net::IpAddr;
+
 use super::{Reason, address};
 
 /// Names of a hosts file and of Raspberry Pi OS that no node can have.
 const RESERVED_HOSTNAMES: &[&str] = &[
     "localhost",
+    "localhost4",
+    "localhost6",
     "raspberrypi",
     "broadcasthost",
     "ip6-localhost",
@@ -14,9 +18,7 @@ const RESERVED_HOSTNAMES: &[&str] = &[
     "ip6-allnodes",
     "ip6-allrouters",
     "ip6-allhosts",
-    "pi",
-    "wpad",
-    "isatap",
+    "kubernetes",
 ];
 
 /// Domains that mean something else, what, and every name below them.
@@ -38,6 +40,9 @@ const RESERVED_DOMAINS: &[(&str, &str)] = &[
 
 /// Domains that nodes fetch from: with one of them as the LAN's, its hosts would no longer be found.
 const NEEDED_DOMAINS: &[&str] = &[
+    "pkg.dev",
+    "cloudfront.net",
+    "amazonaws.com",
     "debian.org",
     "docker.com",
     "docker.io",
@@ -62,18 +67,67 @@ const NEEDED_DOMAINS: &[&str] = &[
     "ntp.org",
 ];
 
-/// Top-level domains of the internet that people write by mistake as the whole domain.
-const PUBLIC_TOP_LEVEL: &[&str] = &[
-    "app", "biz", "cloud", "club", "co", "com", "de", "dev", "edu", "eu", "fr", "gov", "info",
-    "io", "it", "me", "mil", "net", "network", "nl", "online", "org", "site", "store", "tech",
-    "top", "tv", "uk", "us", "xyz", "arpa", "zip",
+/// Domains of the internet below which everybody can have one, and that people write by mistake as the
+/// whole domain.
+const PUBLIC_SUFFIXES: &[&str] = &[
+    "co.uk",
+    "org.uk",
+    "com.au",
+    "co.nz",
+    "co.jp",
+    "com.br",
+    "duckdns.org",
+    "dyndns.org",
+    "ddns.net",
+    "no-ip.org",
+    "github.io",
+    "pages.dev",
+    "app",
+    "biz",
+    "cloud",
+    "club",
+    "co",
+    "com",
+    "de",
+    "dev",
+    "edu",
+    "eu",
+    "fr",
+    "gov",
+    "info",
+    "io",
+    "it",
+    "me",
+    "mil",
+    "net",
+    "network",
+    "nl",
+    "online",
+    "org",
+    "site",
+    "store",
+    "tech",
+    "top",
+    "tv",
+    "uk",
+    "us",
+    "xyz",
+    "arpa",
+    "zip",
 ];
+
+/// What programs take for an address: digits, or hexadecimal digits behind 0x.
+fn is_number(label: &str) -> bool {
+    let hex = label.strip_prefix("0x").filter(|hex| !hex.is_empty());
+    let is_hex = hex.is_some_and(|hex| hex.bytes().all(|b| b.is_ascii_hexdigit()));
+    is_hex || !label.is_empty() && label.bytes().all(|b| b.is_ascii_digit())
+}
 
 pub fn hostname(name: &str) -> Result<(), Reason> {
     if RESERVED_HOSTNAMES.contains(&name) {
         return Err(format!("`{name}` is reserved; choose another host name"));
     }
-    if !name.is_empty() && name.bytes().all(|b| b.is_ascii_digit()) {
+    if is_number(name) {
         return Err(format!("`{name}` is a number, not a host name"));
     }
     label(name)
@@ -108,14 +162,44 @@ pub fn domain(name: &str) -> Result<(), Reason> {
     if let Some((domain, why)) = RESERVED_DOMAINS.iter().find(|(d, _)| is_below(name, d)) {
         return Err(format!("`{domain}` {why}; {instead}"));
     }
-    if NEEDED_DOMAINS.contains(&name) {
+    if let Some(needed) = needed(name) {
         return Err(format!(
-            "nodes fetch from `{name}`, and its hosts would no longer be found; {instead}, or a subdomain of one that you own"
+            "nodes fetch from `{needed}`, whose hosts would no longer be found; {instead}, or a subdomain of a domain that you own"
         ));
     }
-    if PUBLIC_TOP_LEVEL.contains(&name) {
+    if is_public_suffix(name) {
         return Err(format!(
-            "`{name}` is a top-level domain of the internet; {instead}"
+            "`{name}` is not anybody's own domain on the internet; {instead}"
+        ));
+    }
+    Ok(())
+}
+
+/// The domain of the internet that nodes need and that `name` is, or is below.
+fn needed(name: &str) -> Option<&'static str> {
+    NEEDED_DOMAINS
+        .iter()
+        .copied()
+        .find(|domain| is_below(name, domain))
+}
+
+fn is_public_suffix(name: &str) -> bool {
+    PUBLIC_SUFFIXES.contains(&name)
+}
+
+/// A domain that is searched: the tailnet's own is one, a whole top-level domain is not.
+pub fn search_domain(name: &str) -> Result<(), Reason> {
+    dns_name(name)?;
+    if is_below(name, "ts.net") {
+        return Ok(());
+    }
+    let reserved = RESERVED_DOMAINS.iter().find(|(d, _)| is_below(name, d));
+    if let Some((domain, why)) = reserved {
+        return Err(format!("`{domain}` {why}"));
+    }
+    if is_public_suffix(name) || needed(name).is_some() {
+        return Err(format!(
+            "`{name}` holds the hosts of others; every short name would be looked up among them"
         ));
     }
     Ok(())
@@ -129,9 +213,12 @@ fn labels(name: &str) -> Result<(), Reason> {
             name.len()
         ));
     }
+    if name.split('.').any(str::is_empty) {
+        return Err(format!("`{name}` has an empty part between its dots"));
+    }
     name.split('.').try_for_each(label)?;
     let last = name.rsplit('.').next().unwrap_or_default();
-    if last.bytes().all(|b| b.is_ascii_digit()) {
+    if is_number(last) {
         return Err(format!("`{name}` ends in a number, so it is not a domain"));
     }
     Ok(())
@@ -233,14 +320,17 @@ const SYSTEM_GROUPS: &[&str] = &[
     "i2c",
     "spi",
     "systemd-journal",
-    "lpadmin",
-    "scanner",
+];
+
+/// Groups that other systems or later packages have.
+const OTHER_GROUPS: &[&str] = &[
+    "autologin",
     "bluetooth",
     "docker",
-    "wheel",
-    "rdma",
-    "autologin",
+    "lpadmin",
     "nopasswdlogin",
+    "scanner",
+    "wheel",
 ];
 
 pub fn user(name: &str) -> Result<(), Reason> {
@@ -249,12 +339,17 @@ pub fn user(name: &str) -> Result<(), Reason> {
             "`{name}` is a system account; choose another user name"
         ));
     }
-    if SYSTEM_GROUPS.contains(&name) {
+    if SYSTEM_GROUPS.contains(&name) || OTHER_GROUPS.contains(&name) {
         return Err(format!(
             "`{name}` is a group of the system; choose another user name"
         ));
     }
     account(name, "user name")
+}
+
+/// Whether Raspberry Pi OS Lite has the group `name`, as far as is known without a base.
+pub fn is_system_group(name: &str) -> bool {
+    SYSTEM_GROUPS.contains(&name) || SYSTEM_USERS.contains(&name)
 }
 
 pub fn group(name: &str) -> Result<(), Reason> {
@@ -278,26 +373,45 @@ fn account(name: &str, what: &str) -> Result<(), Reason> {
     }
 }
 
-/// `address name [name…]`.
+/// `address name [name…]`. The address can be 0.0.0.0, which blocks a name.
 pub fn host_record(text: &str) -> Result<(), Reason> {
     let mut words = text.split_whitespace();
     let address = words.next().unwrap_or_default();
-    address::ip(address)
-        .map_err(|_| format!("`{text}`: write an address first, then its names"))?;
+    if address.parse::<IpAddr>().is_err() {
+        return Err(format!("`{text}`: write an address first, then its names"));
+    }
     let names: Vec<&str> = words.collect();
     if names.is_empty() {
         return Err(format!("`{text}` has no name; write `address name`"));
     }
-    names.iter().try_for_each(|name| dns_name(name))
+    names.iter().try_for_each(|name| own_name(name))
 }
 
-/// `alias[,alias…],target`.
+/// A name that a DNS server of the LAN may give an address.
+fn own_name(name: &str) -> Result<(), Reason> {
+    dns_name(name)?;
+    if name == "localhost" || is_below(name, "pi.hole") {
+        return Err(format!("`{name}` has a meaning of its own"));
+    }
+    match needed(name) {
+        Some(domain) => Err(format!(
+            "nodes fetch from `{domain}`, and would no longer find `{name}`"
+        )),
+        None => Ok(()),
+    }
+}
+
+/// `alias,target`.
 pub fn cname(text: &str) -> Result<(), Reason> {
     let names: Vec<&str> = text.split(',').map(str::trim).collect();
-    if names.len() < 2 {
-        return Err(format!("`{text}` has no target; write `alias,target`"));
+    match names[..] {
+        [alias, target] if alias == target => Err(format!("`{text}` points at itself")),
+        [alias, target] => own_name(alias).and(dns_name(target)),
+        [_] => Err(format!("`{text}` has no target; write `alias,target`")),
+        _ => Err(format!(
+            "`{text}` has more than one alias; write one entry for each"
+        )),
     }
-    names.iter().try_for_each(|name| dns_name(name))
 }
 
 /// `MAC,address[,name]`.

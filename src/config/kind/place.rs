@@ -17,6 +17,21 @@ const LAYOUTS: &str = "af al am ara at au az ba bd be bg br brai bt bw by ca cd 
     fr gb ge gh gn gr hr hu id ie il in iq ir is it jp jv ke kg kh kr kz la latam lk lt lv ma mao md me mk ml mm mn mt mv my ng \
     nl no np nz ph pk pl pt ro rs ru se si sk sn sy tg th tj tm tr trans tw tz ua us uz vn za";
 
+/// `language_COUNTRY` of the locales that there are.
+const LOCALES: &str = include_str!("locales.txt");
+
+/// Old names of time zones and what they are called now.
+const OLD_ZONES: &str = include_str!("old_zones.txt");
+
+/// The name that replaced the old name `zone`, which Debian moved to tzdata-legacy with Trixie.
+pub fn modern_zone(zone: &str) -> Option<&'static str> {
+    OLD_ZONES
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        .find(|(old, _)| *old == zone)
+        .map(|(_, modern)| modern)
+}
+
 /// What people write for a layout or a country, and its name.
 const OTHER_NAMES: &[(&str, &str)] = &[("uk", "gb"), ("en", "us"), ("UK", "GB"), ("EN", "GB")];
 
@@ -66,7 +81,17 @@ pub fn locale(text: &str) -> Result<(), Reason> {
     if !is_language {
         return wrong("the language is two or three small letters");
     }
-    self::country(country).or_else(|why| wrong(&why))
+    if let Err(why) = self::country(country) {
+        return wrong(&why);
+    }
+    let known: Vec<&str> = LOCALES.lines().filter(|l| !l.starts_with('#')).collect();
+    if known.contains(&place) {
+        return Ok(());
+    }
+    let near = nearest(place, &known).map_or(String::new(), |n| {
+        format!("; did you mean `{n}.{charset}`?")
+    });
+    Err(format!("glibc has no locale `{text}`{near}"))
 }
 
 /// One layout or several, each with an optional variant in parentheses.

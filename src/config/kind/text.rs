@@ -28,6 +28,19 @@ pub fn url(text: &str) -> Result<(), Reason> {
     if authority.is_empty() || text.chars().any(char::is_whitespace) {
         return Err(format!("`{text}` is not a URL"));
     }
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (authority, None),
+    };
+    if port.is_some_and(|port| !port.parse::<u16>().is_ok_and(|p| p > 0)) {
+        return Err(format!("`{text}`: what follows the colon is not a port"));
+    }
+    let is_ipv6 = host.starts_with('[') && host.ends_with(']');
+    if !is_ipv6 && super::address::address_or_name(&host.to_lowercase()).is_err() {
+        return Err(format!(
+            "`{text}`: `{host}` is neither a host name nor an address"
+        ));
+    }
     Ok(())
 }
 
@@ -134,11 +147,43 @@ pub fn node_path(text: &str) -> Result<(), Reason> {
     }
 }
 
+/// Login shells of Raspberry Pi OS Lite (its /etc/shells).
+pub const STOCK_SHELLS: &[&str] = &[
+    "/bin/sh",
+    "/usr/bin/sh",
+    "/bin/bash",
+    "/usr/bin/bash",
+    "/bin/rbash",
+    "/usr/bin/rbash",
+    "/bin/dash",
+    "/usr/bin/dash",
+];
+
 /// Names that stand for Raspberry Pi OS.
 pub const BASE_ALIASES: &[&str] = &["raspios-lite-arm64", "raspios-oldstable-lite-arm64"];
 
 /// What a base image can be packed as.
 const IMAGE_ENDINGS: &[&str] = &[".img", ".xz", ".gz", ".zst", ".zip"];
+
+/// What stands beside images on servers, and is none.
+const NOT_IMAGES: &[&str] = &[
+    ".iso", ".7z", ".rar", ".sha256", ".sig", ".torrent", ".info", ".bmap", ".html", ".json", "/",
+];
+
+fn image_url(text: &str) -> Result<(), Reason> {
+    let path = text.split(['?', '#']).next().unwrap_or_default();
+    if let Some(ending) = NOT_IMAGES.iter().find(|ending| path.ends_with(*ending)) {
+        return Err(format!(
+            "a URL that ends in `{ending}` is not that of an image"
+        ));
+    }
+    if path.contains("armhf") {
+        return Err(
+            "the URL is that of a 32-bit system (armhf), and the payloads are 64-bit".into(),
+        );
+    }
+    Ok(())
+}
 
 /// An alias, a URL, or a path.
 pub fn base_image(text: &str) -> Result<(), Reason> {
@@ -146,7 +191,7 @@ pub fn base_image(text: &str) -> Result<(), Reason> {
         return Ok(());
     }
     if text.contains("://") {
-        return url(text);
+        return url(text).and_then(|()| image_url(text));
     }
     if text.contains("armhf") && text.starts_with("raspios") {
         return Err(format!(
