@@ -16,9 +16,12 @@
 mod cli_support;
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use cli_support::{Workbench, files_below};
+use imgbuild::config::{Kind, Value};
 
 struct Case {
     name: String,
@@ -250,4 +253,88 @@ fn built_in_profiles_are_announced() {
     bench.write("profiles/node.toml", cli_support::PROFILE);
     let ran = bench.run(&["check"]);
     assert!(!ran.stderr.contains("built-in"), "{}", ran.stderr);
+}
+
+/// What `go ARGS` says in `tests/judges/tailscale`, or why it could not.
+fn go(args: &[&str], input: &str) -> Result<String, String> {
+    let bench = Workbench::empty();
+    bench.write("input", input);
+    let output = Command::new("go")
+        .args(args)
+        .current_dir(folder("../judges/tailscale"))
+        .stdin(fs::File::open(bench.path("input")).unwrap())
+        .output()
+        .map_err(|error| format!("there is no go: {error}"))?;
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    if output.status.success() {
+        return Ok(text(output.stdout));
+    }
+    Err(text(output.stderr))
+}
+
+/// Whether `check` takes an option of tailscale-router; it must say which one it refuses.
+fn router_takes(bench: &Workbench, option: &str, value: &str) -> bool {
+    let set = match option {
+        "hostname" => format!("{value:?}"),
+        _ => format!("{:?}", value.split(',').collect::<Vec<_>>()),
+    };
+    let set = format!("tailscale-router.{option}={set}");
+    let ran = bench.run(&["check", "--no-secrets", "--set", &set]);
+    if ran.code != Some(0) {
+        ran.assert_fails(2, &[&format!("`tailscale-router.{option}`")]);
+    }
+    ran.code == Some(0)
+}
+
+/// `tests/judges/tailscale/values.toml` and short texts, judged by imgbuild and by Tailscale's code.
+#[test]
+fn what_tailscale_refuses_is_refused() {
+    if let Err(why) = go(&["mod", "download"], "") {
+        assert!(!why.contains("SECURITY ERROR"), "{why}");
+        let test = "what_tailscale_refuses_is_refused: SKIPPED, it needs Go and Tailscale's module";
+        let _ = writeln!(std::io::stderr(), "{test}: {}", why.trim_end());
+        return;
+    }
+    let bench = Workbench::empty();
+    let profile = cli_support::PROFILE.replace("= []", r#"= ["tailscale-router"]"#);
+    bench.write(
+        "profiles/node.toml",
+        profile + "[secrets]\ntailscale_key = 'env:KEY'",
+    );
+    // What is judged, whether we take it, and whether both should.
+    let (mut asked, mut verdicts) = (String::new(), Vec::new());
+    let table = include_str!("judges/tailscale/values.toml");
+    for (option, rows) in &table.parse::<toml::Table>().unwrap() {
+        for key in ["fine", "wrong", "stricter"] {
+            let wanted = (key == "fine", key != "wrong");
+            for value in rows[key].as_array().unwrap() {
+                let value = value.as_str().unwrap();
+                asked += &format!("{option}\t{value}\n");
+                verdicts.push((router_takes(&bench, option, value), Some(wanted)));
+            }
+        }
+    }
+    let pieces = ["", "a", "Z", "0", "-", "_", ".", ",", " ", "é"];
+    for n in 0..pieces.len().pow(3) {
+        let text = [n / 100, n / 10 % 10, n % 10].map(|n| pieces[n]).concat();
+        for (option, kind, start) in [
+            ("tags", Kind::Tag, "tag:"),
+            ("hostname", Kind::Hostname, ""),
+        ] {
+            let value = format!("{start}{text}");
+            asked += &format!("{option}\t{value}\n");
+            verdicts.push((kind.check(&Value::Text(value)).is_ok(), None));
+        }
+    }
+    let said = go(&["run", "-mod=readonly", "-buildvcs=false", "."], &asked).unwrap();
+    assert_eq!(said.lines().count(), verdicts.len(), "{said}");
+    let answers = asked.lines().zip(said.lines()).zip(verdicts);
+    let failed: Vec<String> = answers
+        .filter(|((_, said), (ours, wanted))| {
+            let both = (*ours, *said == "ok");
+            both == (true, false) || wanted.is_some_and(|wanted| wanted != both)
+        })
+        .map(|((asked, said), (ours, _))| format!("{asked}: {said}, and we take it: {ours}"))
+        .collect();
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
 }

@@ -14,7 +14,7 @@ mod value;
 pub use checks::{check_cluster, check_stock_base};
 pub use kind::{BASE_ALIASES, Kind};
 pub use load::{Overrides, ProfileSource, Profiles, RawProfile};
-pub use net::{Cidr, IpRange};
+pub use net::{Cidr, IpRange, ipv6_network};
 pub use node::{
     BaseSettings, Boot, Cluster, ClusterSettings, DiskSettings, DiskTable, FirstBoot, Locale,
     Network, Node, OptionTable, Ssh, Sudo, Time, User, Wifi,

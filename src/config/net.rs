@@ -1,7 +1,7 @@
-//! IPv4 networks and address ranges as profiles write them.
+//! Networks and address ranges as profiles write them.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 /// An IPv4 network, `10.100.0.0/24`. The host bits are zero.
@@ -64,11 +64,7 @@ impl FromStr for Cidr {
         let address: Ipv4Addr = address
             .parse()
             .map_err(|_| format!("`{address}` is not an IPv4 address"))?;
-        let prefix: u8 = prefix
-            .parse()
-            .ok()
-            .filter(|p| *p <= 32)
-            .ok_or_else(|| format!("`/{prefix}` is not a prefix length from /0 to /32"))?;
+        let prefix = prefix_length(prefix, 32)?;
         let mut cidr = Self { network: 0, prefix };
         cidr.network = u32::from(address) & cidr.mask();
         if cidr.network() != address {
@@ -82,6 +78,34 @@ impl fmt::Display for Cidr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.network(), self.prefix)
     }
+}
+
+/// The first and last address of an IPv6 network, `fd00::/8`. The host bits are zero.
+pub fn ipv6_network(text: &str) -> Result<(Ipv6Addr, Ipv6Addr), String> {
+    let (address, prefix) = text
+        .split_once('/')
+        .ok_or("a network is written like fd00::/8")?;
+    let address: Ipv6Addr = address
+        .parse()
+        .map_err(|_| format!("`{address}` is not an IPv6 address"))?;
+    let prefix = prefix_length(prefix, 128)?;
+    let host_bits = u128::MAX.checked_shr(prefix.into()).unwrap_or(0);
+    let network = Ipv6Addr::from(u128::from(address) & !host_bits);
+    if network == address {
+        Ok((network, Ipv6Addr::from(u128::from(address) | host_bits)))
+    } else {
+        Err(format!(
+            "{text} has host bits set; the network is {network}/{prefix}"
+        ))
+    }
+}
+
+/// Digits without a zero or a sign before them: Rust takes those, and most programs do not.
+fn prefix_length(text: &str, longest: u8) -> Result<u8, String> {
+    text.parse()
+        .ok()
+        .filter(|length: &u8| *length <= longest && length.to_string() == text)
+        .ok_or_else(|| format!("`/{text}` is not a prefix length from /0 to /{longest}"))
 }
 
 /// Addresses from `first` to `last`, both included: `10.100.0.50-10.100.0.75`.
@@ -148,6 +172,8 @@ mod tests {
             ("10.0.0.1", "written like"),
             ("10.0.0.1/24", "host bits"),
             ("10.0.0.0/33", "prefix"),
+            ("10.0.0.0/+8", "prefix"),
+            ("10.0.0.0/08", "prefix"),
             ("10.0.0/8", "not an IPv4"),
         ] {
             let error = text.parse::<Cidr>().unwrap_err();

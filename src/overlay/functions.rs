@@ -1,12 +1,12 @@
 //! Functions about addresses and texts, for the expressions of `[[check]]`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use minijinja::{Environment, Error, ErrorKind};
 use regex_lite::Regex;
 
-use crate::config::{Cidr, IpRange};
+use crate::config::{Cidr, IpRange, ipv6_network};
 
 /// Adds all functions to `env`.
 pub fn register(env: &mut Environment<'_>) {
@@ -25,16 +25,20 @@ pub fn register(env: &mut Environment<'_>) {
     env.add_filter("cidr_subnets", cidr_subnets);
 }
 
-/// First and last address of an IPv4 address, network or range; `None` for anything else, IPv6 included.
-fn span(text: &str) -> Option<(Ipv4Addr, Ipv4Addr)> {
+/// First and last address of an address, a network or a range; `None` for anything else. An IPv4 address
+/// is before every IPv6 address, so what is of two families has nothing in common.
+fn span(text: &str) -> Option<(IpAddr, IpAddr)> {
     if let Ok(address) = text.parse() {
         return Some((address, address));
     }
     if let Ok(cidr) = text.parse::<Cidr>() {
-        return Some((cidr.network(), cidr.broadcast()));
+        return Some((cidr.network().into(), cidr.broadcast().into()));
+    }
+    if let Ok((first, last)) = ipv6_network(text) {
+        return Some((first.into(), last.into()));
     }
     let range: IpRange = text.parse().ok()?;
-    Some((range.first, range.last))
+    Some((range.first.into(), range.last.into()))
 }
 
 /// Whether all of `inner` is in `outer`; each is an address, a network or a range.
@@ -166,7 +170,9 @@ mod tests {
         assert!(within("10.0.0.5", "10.0.0.0/24"));
         assert!(within("10.0.0.5-10.0.0.9", "10.0.0.0/24"));
         assert!(!within("10.0.0.0/16", "10.0.0.0/24"));
-        assert!(!within("fd00::1", "10.0.0.0/24"));
+        assert!(!within("fd00::1", "10.0.0.0/24") && !within("10.0.0.1", "::/1"));
+        assert!(within("fd00::1:0/112", "FD00::/64") && !within("fd00::/64", "fd00::/65"));
+        assert!(!overlaps("fd00::/64", "10.0.0.0/8") && overlaps("fd00::/8", "fd00::9"));
         assert!(overlaps("10.0.0.5-10.0.0.9", "10.0.0.9-10.0.0.10"));
         assert!(!overlaps("10.0.0.5", "10.0.0.6"));
         assert!(before("10.0.0.9", "10.0.0.10") && !before("10.0.0.10", "10.0.0.9"));

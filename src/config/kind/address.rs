@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{Reason, name};
-use crate::config::net::{Cidr, IpRange};
+use crate::config::net::{Cidr, IpRange, ipv6_network};
 
 pub fn ipv4(text: &str) -> Result<Ipv4Addr, Reason> {
     text.parse()
@@ -77,32 +77,15 @@ pub fn cidr(text: &str) -> Result<Cidr, Reason> {
 
 /// A network or an address, of either family.
 pub fn any_network(text: &str) -> Result<(), Reason> {
-    let Some((address, prefix)) = text.split_once('/') else {
+    let Some((address, _)) = text.split_once('/') else {
         return text.parse::<IpAddr>().map(drop).map_err(|_| {
             format!("`{text}` is neither a network like 192.168.1.0/24 nor an address")
         });
     };
     match address.parse() {
         Ok(IpAddr::V4(_)) => cidr(text).map(drop),
-        Ok(IpAddr::V6(address)) => ipv6_network(text, address, prefix),
+        Ok(IpAddr::V6(_)) => ipv6_network(text).map(drop),
         Err(_) => Err(format!("`{address}` is not an IP address")),
-    }
-}
-
-fn ipv6_network(text: &str, address: Ipv6Addr, prefix: &str) -> Result<(), Reason> {
-    let prefix: u32 = prefix
-        .parse()
-        .ok()
-        .filter(|p| *p <= 128)
-        .ok_or_else(|| format!("`/{prefix}` is not a prefix length from /0 to /128"))?;
-    let mask = u128::MAX.checked_shl(128 - prefix).unwrap_or(0);
-    let network = Ipv6Addr::from(u128::from(address) & mask);
-    if network == address {
-        Ok(())
-    } else {
-        Err(format!(
-            "{text} has host bits set; the network is {network}/{prefix}"
-        ))
     }
 }
 
