@@ -108,7 +108,7 @@ fn all_that_the_base_lacks_is_told_at_once_and_nothing_is_written() {
     );
     let text = profile(
         "shell = \"/usr/bin/zsh\"\ngroups = [\"sudoo\", \"gpio\"]\n",
-        "[locale]\ntimezone = \"US/Eastern\"\nlang = \"de_GB.UTF-8\"\nkeyboard = \"us,de(nodeadkey)\"\n\
+        "[locale]\ntimezone = \"US/Eastern\"\nlang = \"de_DE.ISO-8859-7\"\nkeyboard = \"us,de(nodeadkey)\"\n\
          [disk]\nsize = \"100MiB\"\n",
     )
     .replace("roles    = []", "roles    = [\"x\"]");
@@ -128,7 +128,7 @@ fn all_that_the_base_lacks_is_told_at_once_and_nothing_is_written() {
                 &told("shell = ", "`user.shell`: the base has no `/usr/bin/zsh`"),
                 &told("groups = ", "`user.groups`: the base has no group `sudoo` (did you mean `sudo`?)"),
                 &told("timezone = ", "`locale.timezone`: the base has no time zone `US/Eastern` (write `America/New_York`"),
-                &told("lang = ", "`locale.lang`: the base has no locale `de_GB.UTF-8`"),
+                &told("lang = ", "`locale.lang`: the base has no locale `de_DE.ISO-8859-7`"),
                 &told("keyboard = ", "`locale.keyboard`: the base's keyboard layout `de` has no variant `nodeadkey` (did you mean `de(nodeadkeys)`?)"),
                 "overlays/x/role.toml: there is no unit avahi-deamon.service to enable",
                 "did you mean `avahi-daemon.service`?",

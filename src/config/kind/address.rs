@@ -56,6 +56,11 @@ pub fn address_or_name(text: &str) -> Result<(), Reason> {
     name::dns_name(text).map_err(|_| format!("`{text}` is neither an address nor a host name"))
 }
 
+/// A port behind an address; `parse` alone would take a sign.
+pub fn is_port(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_digit()) && text.parse::<u16>().is_ok_and(|port| port > 0)
+}
+
 /// `address` or `address#port`: plain DNS, which is what dnsmasq and FTL speak.
 pub fn resolver(text: &str) -> Result<(), Reason> {
     let (address, port) = match text.split_once('#') {
@@ -65,9 +70,9 @@ pub fn resolver(text: &str) -> Result<(), Reason> {
     ip(address).map_err(|_| {
         format!("`{text}` is not a resolver: write an address, or address#port (plain DNS only)")
     })?;
-    match port.map(str::parse::<u16>) {
-        None | Some(Ok(1..)) => Ok(()),
-        Some(_) => Err(format!("`{text}`: what follows # is not a port")),
+    match port.map(is_port) {
+        None | Some(true) => Ok(()),
+        Some(false) => Err(format!("`{text}`: what follows # is not a port")),
     }
 }
 

@@ -32,7 +32,7 @@ pub fn url(text: &str) -> Result<(), Reason> {
         Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
         _ => (authority, None),
     };
-    if port.is_some_and(|port| !port.parse::<u16>().is_ok_and(|p| p > 0)) {
+    if port.is_some_and(|port| !super::address::is_port(port)) {
         return Err(format!("`{text}`: what follows the colon is not a port"));
     }
     let is_ipv6 = host.starts_with('[') && host.ends_with(']');
