@@ -75,6 +75,8 @@ pub fn placeholder(value: &str) -> Option<&'static str> {
         || has_crosses(value)
     {
         Some("is a placeholder, not a secret")
+    } else if is_assignment(value) {
+        Some("is a line that sets a variable; give what stands behind the `=` alone")
     } else if is_one_character(value) {
         Some("is one character over and over")
     } else {
@@ -88,6 +90,18 @@ const DIGITS: usize = 6;
 fn has_part(letters: &str) -> bool {
     let digits = letters.bytes().filter(u8::is_ascii_digit).count();
     digits < DIGITS && PARTS.iter().any(|part| letters.contains(part))
+}
+
+/// `K3S_TOKEN=…` or `export …`, copied out of a script.
+fn is_assignment(value: &str) -> bool {
+    let name = value.split('=').next().unwrap_or_default();
+    let is_name = name.len() < value.len()
+        && name.contains('_')
+        && name.starts_with(|c: char| c.is_ascii_uppercase())
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
+    is_name || value.starts_with("export ")
 }
 
 /// `$NAME`
@@ -152,6 +166,8 @@ mod tests {
             "$(openssl rand -hex 24)",
             "env:K3S_TOKEN",
             "op://home/k3s/token",
+            "K3S_TOKEN=0123456789abcdef0123",
+            "export K3S_TOKEN=0123456789abcdef0123",
             "‹secret›",
         ] {
             assert!(placeholder(value).is_some(), "{value}");
@@ -168,6 +184,7 @@ mod tests {
             "boot-test-k3s-token-5d1f0a7c",
             "correct horse battery staple",
             "and so it goes...",
+            "AB12=cd34/ef56==",
             "$6$saltsalt$0123",
             "$y$j9T$abc$def",
             "$BALLOON-SHA256$v=1$s=1024,t=32$abc$def",
