@@ -10,7 +10,7 @@
 //! | room | holds | may use |
 //! |---|---|---|
 //! | [`cli`] | arguments, one file a subcommand, messages, exit codes | everything |
-//! | [`build`] | the way from plans to files: payloads, bases, nodes in parallel | everything but `cli` |
+//! | [`assemble`] | the way from plans to files: options, bases, payloads, nodes in parallel, memory | everything but `cli` |
 //! | [`project`] | a folder of profiles and roles, loaded and checked | config, overlay, plan |
 //! | [`config`] | profiles: values with their lines, schema, `extends`, checks between nodes | secrets |
 //! | [`overlay`] | roles: `role.toml`, files, templates; the built-in ones | config, secrets |
@@ -33,7 +33,7 @@
 // Only the command line prints, and only through `cli::output`; the rest reports through `job::Progress`.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
-pub mod build;
+pub mod assemble;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::values::at_least_one;
-use crate::build::DEFAULT_MEMORY;
+use crate::assemble::DEFAULT_MEMORY;
 use crate::emit::Format;
 
 /// Build ready-to-flash Raspberry Pi OS images for the nodes of a home cluster.

@@ -6,7 +6,7 @@ use super::args::{BaseArgs, BuildArgs, Checksums, Compress, GlobalArgs};
 use super::next_steps::next_steps;
 use super::open_project;
 use super::output;
-use crate::build::{BaseUse, BuildOptions, Digests, NodeImages, build};
+use crate::assemble::{BaseUsage, BuildOptions, Digests, Inputs, NodeImages, Outputs, build};
 use crate::clock::source_date_epoch;
 use crate::disk::PAGE_SIZE;
 use crate::emit::{Format, Packing};
@@ -23,9 +23,11 @@ pub fn run(args: &BuildArgs, global: &GlobalArgs, job: &Job) -> Result<()> {
     let project = open_project(global, &args.project, &args.nodes.profile, job)?;
     let nodes = project.select(&args.nodes.profile, args.nodes.all)?;
     let options = options(args)?;
-    if global.verbose && options.formats.contains(&Format::ImgXz) {
-        job.progress
-            .note(&format!("xz encoder: {}", options.packing.xz.encoder()));
+    if global.verbose && options.outputs.formats.contains(&Format::ImgXz) {
+        job.progress.note(&format!(
+            "xz encoder: {}",
+            options.outputs.packing.xz.encoder()
+        ));
     }
     let built = build(&project, &nodes, &options, job)?;
     for base in built.bases.iter().filter(|_| global.verbose) {
@@ -68,26 +70,30 @@ fn report(node: &NodeImages, args: &BuildArgs, global: &GlobalArgs, job: &Job) -
 fn options(args: &BuildArgs) -> Result<BuildOptions> {
     let mut formats = args.format.clone();
     formats.dedup();
+    let base = base_request(&args.base);
+    let fetch = fetch_options(&args.base)?;
     Ok(BuildOptions {
-        out: args.out.clone(),
-        formats,
-        base: base_request(&args.base),
-        fetch: fetch_options(&args.base)?,
-        packing: match args.compress {
-            Compress::Fast => Packing::fast(),
-            Compress::Best => Packing::best(),
+        inputs: Inputs {
+            memory: args.memory.saturating_mul(1 << 20),
+            ..Inputs::new(base, fetch, source_date_epoch()?)
         },
-        bmap: args.bmap,
+        outputs: Outputs {
+            folder: args.out.clone(),
+            formats,
+            packing: match args.compress {
+                Compress::Fast => Packing::fast(),
+                Compress::Best => Packing::best(),
+            },
+            bmap: args.bmap,
+            digests: match args.checksums {
+                Checksums::None => Digests::Free,
+                Checksums::Files => Digests::Files,
+                Checksums::All => Digests::Raw,
+            },
+        },
         jobs: args
             .jobs
             .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get())),
-        memory: args.memory.saturating_mul(1 << 20),
-        digests: match args.checksums {
-            Checksums::None => Digests::Free,
-            Checksums::Files => Digests::Files,
-            Checksums::All => Digests::Raw,
-        },
-        time: source_date_epoch()?,
     })
 }
 
@@ -97,7 +103,7 @@ pub(super) fn fetch_options(args: &BaseArgs) -> Result<FetchOptions> {
     Ok(fetch)
 }
 
-fn describe_base(base: &BaseUse) -> String {
+fn describe_base(base: &BaseUsage) -> String {
     let name = &base.description;
     match base.decoded {
         Some((decoded, blocks)) => format!("{name}: decoded {decoded} of {blocks} blocks"),

@@ -3,7 +3,7 @@
 use super::args::{CheckArgs, GlobalArgs};
 use super::build::base_named;
 use super::open_project;
-use crate::build::check_with_bases;
+use crate::assemble::check_with_bases;
 use crate::error::Result;
 use crate::job::Job;
 use crate::problem::Problems;

@@ -7,7 +7,7 @@ use super::args::{FlashArgs, GlobalArgs};
 use super::build::{base_request, describe, fetch_options};
 use super::open_project;
 use super::{confirm, output};
-use crate::build::{BuildOptions, open_image, patched_node};
+use crate::assemble::{Inputs, open_image, patched_node};
 use crate::clock::source_date_epoch;
 use crate::disk::{CowDisk, ReadAt};
 use crate::error::{Error, ErrorKind, Result};
@@ -87,12 +87,12 @@ fn node(profile: &str, args: &FlashArgs, global: &GlobalArgs, job: &Job) -> Resu
     let node = nodes
         .first()
         .ok_or_else(|| Error::usage(format!("there is no profile `{profile}`")))?;
-    let options = BuildOptions::without_files(
+    let inputs = Inputs::new(
         base_request(&args.base),
         fetch_options(&args.base)?,
         source_date_epoch()?,
     );
-    let made = patched_node(&project, node, &options, job)?;
+    let made = patched_node(&project, node, &inputs, job)?;
     if global.verbose {
         job.progress.note(&describe(&node.hostname, &made.patched));
     }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::build::Built;
+use crate::assemble::Built;
 use crate::config::Node;
 use crate::error::Result;
 use crate::project::Project;

@@ -4,7 +4,6 @@
 //! nodes together, which go to a temporary file beyond that. What else takes memory is threads that
 //! hold a block each, so their number is what is left divided by what one takes.
 
-use super::BuildOptions;
 use crate::disk::XzImageOptions;
 
 /// What a build stays below, about, unless told otherwise.
@@ -13,7 +12,7 @@ pub const DEFAULT_MEMORY: u64 = 400 << 20;
 /// The program itself: profiles, roles, plans, file systems being edited.
 const PROGRAM: u64 = 60 << 20;
 /// Pages of all nodes.
-pub(super) const PAGES: u64 = 48 << 20;
+pub const PAGES: u64 = 48 << 20;
 /// Blocks of the base: those that are kept, and two that are on their way.
 const BLOCKS: u64 = 72 << 20;
 const SPARE_BLOCKS: u64 = 48 << 20;
@@ -23,7 +22,7 @@ const BEST_ENCODER: u64 = 170 << 20;
 
 /// What one of several nodes that are built at the same time may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Shares {
+pub struct Shares {
     /// Nodes at the same time.
     pub nodes: usize,
     /// Threads of each that encode or decode.
@@ -31,15 +30,11 @@ pub(super) struct Shares {
 }
 
 impl Shares {
-    pub fn new(options: &BuildOptions, nodes: usize) -> Self {
+    /// For `nodes` nodes, of which `jobs` may be built at a time, in `memory` bytes; images are packed
+    /// with `preset` of xz.
+    pub fn new(memory: u64, preset: u32, jobs: usize, nodes: usize) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
-        Self::divide(
-            options.memory,
-            options.packing.xz.preset,
-            options.jobs,
-            nodes,
-            cores,
-        )
+        Self::divide(memory, preset, jobs, nodes, cores)
     }
 
     fn divide(memory: u64, preset: u32, jobs: usize, nodes: usize, cores: usize) -> Self {
@@ -58,7 +53,7 @@ impl Shares {
 }
 
 /// How a packed base is read.
-pub(super) fn image_options(memory: u64) -> XzImageOptions {
+pub fn image_options(memory: u64) -> XzImageOptions {
     XzImageOptions {
         // Who gives more memory gets more of it used.
         cache: BLOCKS.max(memory.saturating_sub(DEFAULT_MEMORY) / 2),

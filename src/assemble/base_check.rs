@@ -1,9 +1,7 @@
 //! Holds the nodes against their bases before anything is written.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
-use super::{Base, BuildOptions, base_request, open_base};
+use super::bases::{self, Base, Bases, Demand};
+use super::options::Inputs;
 use crate::config::Node;
 use crate::error::{ErrorKind, Result, ResultExt};
 use crate::inspect::{self, BaseFacts, Subject};
@@ -22,26 +20,21 @@ pub struct BaseCheck<'a> {
 }
 
 impl<'a> BaseCheck<'a> {
-    /// Opens each base once.
+    /// Reads the facts of each base once.
     pub fn open(
         project: &'a Project,
         nodes: &[&'a Node],
         plans: &'a [Plan],
-        bases: &[Arc<Base>],
+        bases: &Bases,
     ) -> Result<Self> {
-        let mut opened: Vec<&Arc<Base>> = Vec::new();
-        let mut facts = Vec::new();
-        let mut subjects = Vec::new();
-        for ((node, plan), base) in nodes.iter().zip(plans).zip(bases) {
-            let known = opened.iter().position(|other| Arc::ptr_eq(other, base));
-            if known.is_none() {
-                opened.push(base);
-                facts.push(facts_of(base)?);
-            }
-            let place = known.unwrap_or(facts.len() - 1);
-            subjects.push((subject(project, node, plan)?, place));
-        }
-        Ok(Self { subjects, facts })
+        let facts = bases.distinct().iter().map(|base| facts_of(base));
+        let subjects = nodes.iter().zip(plans).zip(bases.places());
+        Ok(Self {
+            facts: facts.collect::<Result<_>>()?,
+            subjects: subjects
+                .map(|((node, plan), place)| Ok((subject(project, node, plan)?, place)))
+                .collect::<Result<_>>()?,
+        })
     }
 
     /// What the bases lack or have in the way, as far as the plans tell. All of it at once.
@@ -78,7 +71,7 @@ fn subject<'a>(project: &'a Project, node: &'a Node, plan: &'a Plan) -> Result<S
 }
 
 fn facts_of(base: &Base) -> Result<BaseFacts> {
-    BaseFacts::open(base.disk.clone()).context(|| format!("reading {}", base.image.description))
+    BaseFacts::open(base.disk.clone()).context(|| format!("reading {}", base.description()))
 }
 
 /// Checks nodes against `base`, or each against its own, with nothing but what is on this computer.
@@ -95,21 +88,21 @@ pub fn check_with_bases(
         offline: true,
         ..fetch
     };
-    let options = BuildOptions::without_files(base, fetch, None);
-    let fetcher = Fetcher::new(options.fetch.clone(), job.clone())?;
+    let fetcher = Fetcher::new(fetch.clone(), job.clone())?;
+    let inputs = Inputs::new(base, fetch, None);
     let mut problems = Problems::new();
-    let mut opened: BTreeMap<String, Option<BaseFacts>> = BTreeMap::new();
+    let mut opened: Vec<(BaseRequest, Option<BaseFacts>)> = Vec::new();
     let mut names = Vec::new();
     for (node, plan) in project.cluster.nodes.iter().zip(plans) {
-        let request = base_request(project, node, &options);
-        let key = format!("{request:?}");
-        if !opened.contains_key(&key) {
-            let base = open_here(node, &request, &options, &fetcher, &mut problems)?;
-            names.extend(base.as_ref().map(|base| base.image.description.clone()));
-            let facts = base.as_ref().map(facts_of).transpose()?;
-            opened.insert(key.clone(), facts);
+        let request = bases::request(project, node, &inputs);
+        let known = opened.iter().position(|(other, _)| *other == request);
+        if known.is_none() {
+            let base = open_here(node, &request, &inputs, &fetcher, &mut problems)?;
+            names.extend(base.as_ref().map(|base| base.description().to_owned()));
+            opened.push((request, base.as_ref().map(facts_of).transpose()?));
         }
-        if let Some(Some(facts)) = opened.get(&key) {
+        let place = known.unwrap_or(opened.len() - 1);
+        if let Some((_, Some(facts))) = opened.get(place) {
             inspect::check(&subject(project, node, plan)?, facts, &mut problems)
                 .context(|| against(node))?;
         }
@@ -123,11 +116,11 @@ pub fn check_with_bases(
 fn open_here(
     node: &Node,
     request: &BaseRequest,
-    options: &BuildOptions,
+    inputs: &Inputs,
     fetcher: &Fetcher,
     problems: &mut Problems,
 ) -> Result<Option<Base>> {
-    let opened = open_base(request, 1, options, fetcher);
+    let opened = bases::open(request, 1, &Demand::of_edits(), inputs.memory, fetcher);
     // Of a URL not even the digest need be known here, which is a mistake of the user elsewhere.
     let is_absent = |kind: ErrorKind| match request {
         BaseRequest::Path { .. } => false,
@@ -136,12 +129,12 @@ fn open_here(
     };
     match opened {
         Err(error) if is_absent(error.kind()) => {
-            let place = match &options.base {
+            let place = match &inputs.base {
                 Some(_) => "--base".to_owned(),
                 None => node.origin("base.image").to_string(),
             };
             let words: Vec<String> = error.chain().map(ToString::to_string).collect();
-            let (profile, argument) = (&node.profile, base_argument(options));
+            let (profile, argument) = (&node.profile, base_argument(inputs));
             let what = format!("the base image is not in the cache: {}", words.join(": "));
             let problem = Problem::new(place, what).with_hint(format!(
                 "`imgbuild build --profile {profile}{argument}` downloads it; `check` never does"
@@ -153,8 +146,8 @@ fn open_here(
     }
 }
 
-fn base_argument(options: &BuildOptions) -> String {
-    match &options.base {
+fn base_argument(inputs: &Inputs) -> String {
+    match &inputs.base {
         Some(BaseRequest::Alias(image)) => format!(" --base {image}"),
         Some(BaseRequest::Url { url, .. }) => format!(" --base {url}"),
         Some(BaseRequest::Path { .. }) | None => String::new(),

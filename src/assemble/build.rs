@@ -1,0 +1,127 @@
+//! The two ways from profiles to nodes: images in files, and one node in memory.
+
+use std::path::PathBuf;
+use std::slice;
+use std::sync::Arc;
+
+use super::base_check::BaseCheck;
+use super::bases::{BaseUsage, Bases, Demand};
+use super::budget::{self, Shares};
+use super::nodes::{self, BuildContext, NodeImages, NodeJob};
+use super::options::{BuildOptions, Inputs};
+use super::{outputs, payloads};
+use crate::config::Node;
+use crate::disk::{CowDisk, PageMemory};
+use crate::emit;
+use crate::error::{Error, Result};
+use crate::job::Job;
+use crate::patch::{PatchOptions, Patched, Payloads};
+use crate::plan::Plan;
+use crate::project::Project;
+use crate::source::Fetcher;
+
+/// What was built.
+#[derive(Debug, Clone)]
+pub struct Built {
+    /// In the order of the nodes.
+    pub nodes: Vec<NodeImages>,
+    /// The checksum file, if there is anything in it.
+    pub checksums: Option<PathBuf>,
+    /// Each base once.
+    pub bases: Vec<BaseUsage>,
+}
+
+/// Builds `nodes`.
+pub fn build(
+    project: &Project,
+    nodes: &[&Node],
+    options: &BuildOptions,
+    job: &Job,
+) -> Result<Built> {
+    let BuildOptions {
+        inputs, outputs, ..
+    } = options;
+    let plans = project.plans(nodes, false)?;
+    emit::prepare_folder(&outputs.folder)?;
+    let fetcher = Fetcher::new(inputs.fetch.clone(), job.clone())?;
+    let demand = Demand::of(outputs);
+    let (bases, payloads) = gather(project, nodes, &plans, inputs, &demand, &fetcher)?;
+    let jobs: Vec<NodeJob<'_>> = plans
+        .iter()
+        .zip(bases.of_nodes())
+        .map(|(plan, base)| NodeJob { plan, base })
+        .collect();
+    let preset = outputs.packing.xz.preset;
+    let context = BuildContext {
+        payloads: &payloads,
+        outputs,
+        shares: Shares::new(inputs.memory, preset, options.jobs, nodes.len()),
+        time: inputs.time,
+        job: job.clone(),
+    };
+    let outcome = nodes::build(jobs, context);
+    let images = outcome.done.iter().flat_map(|node| &node.images);
+    // Also when a node failed: the images that were replaced must not stand beside their old digests.
+    let checksums = outputs::write_checksums(&outputs.folder, images.chain(&outcome.images));
+    if let Some(error) = outcome.error {
+        return Err(error);
+    }
+    let checksums = checksums?;
+    bases.remember(&fetcher, job);
+    Ok(Built {
+        nodes: outcome.done,
+        checksums,
+        bases: bases.usage(),
+    })
+}
+
+/// A node whose image is in memory and in its base, not in a file.
+pub struct PatchedNode {
+    pub disk: Arc<CowDisk>,
+    pub patched: Patched,
+}
+
+/// Makes one node without writing it anywhere.
+pub fn patched_node(
+    project: &Project,
+    node: &Node,
+    inputs: &Inputs,
+    job: &Job,
+) -> Result<PatchedNode> {
+    let plan = project.plan(node, false)?;
+    let fetcher = Fetcher::new(inputs.fetch.clone(), job.clone())?;
+    let (plans, demand) = (slice::from_ref(&plan), Demand::of_edits());
+    let (bases, payloads) = gather(project, &[node], plans, inputs, &demand, &fetcher)?;
+    let base = bases
+        .of_nodes()
+        .next()
+        .ok_or_else(|| Error::failed("no base was opened"))?;
+    let pages = Arc::new(PageMemory::new(budget::PAGES, &std::env::temp_dir()));
+    let options = PatchOptions {
+        payloads: &payloads,
+        time: inputs.time,
+        cancel: &job.cancel,
+    };
+    let node = NodeJob { plan: &plan, base };
+    let (disk, patched) = nodes::patch_disk(&node, &pages, &options)?;
+    bases.remember(&fetcher, job);
+    Ok(PatchedNode { disk, patched })
+}
+
+/// Opens the bases and fetches the payloads of `nodes`, and holds the nodes against both: whatever can
+/// be known before anything is written is told here.
+fn gather(
+    project: &Project,
+    nodes: &[&Node],
+    plans: &[Plan],
+    inputs: &Inputs,
+    demand: &Demand,
+    fetcher: &Fetcher,
+) -> Result<(Bases, Payloads)> {
+    let bases = Bases::open(project, nodes, inputs, demand, fetcher)?;
+    let base_check = BaseCheck::open(project, nodes, plans, &bases)?;
+    base_check.check()?;
+    let payloads = payloads::load(plans, fetcher)?;
+    base_check.check_room(&payloads)?;
+    Ok((bases, payloads))
+}

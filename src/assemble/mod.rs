@@ -1,0 +1,20 @@
+//! From plans to image files: fetches what the plans name, patches one copy-on-write disk a node
+//! over a shared base, and writes the outputs.
+
+mod base_check;
+mod bases;
+mod budget;
+mod build;
+mod nodes;
+mod open_image;
+mod options;
+mod outputs;
+mod payloads;
+
+pub use base_check::check_with_bases;
+pub use bases::BaseUsage;
+pub use budget::DEFAULT_MEMORY;
+pub use build::{Built, PatchedNode, build, patched_node};
+pub use nodes::NodeImages;
+pub use open_image::open_image;
+pub use options::{BuildOptions, Digests, Inputs, Outputs};
