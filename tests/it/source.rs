@@ -1,15 +1,12 @@
 //! Sources against a server that misbehaves, and against files that are not what they should be.
 
-#[path = "support/http_server.rs"]
-mod http_server;
-
 use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Barrier, LazyLock, Mutex};
 use std::time::Duration;
 
-use http_server::{Behaviour, HttpServer, etag_of};
+use crate::common::http_server::{Behaviour, HttpServer, etag_of};
 use imgbuild::error::{Error, ErrorKind, Result};
 use imgbuild::job::{Cancel, Job, Progress, Task};
 use imgbuild::source::{
