@@ -17,6 +17,7 @@ mod packed_bases;
 mod partition_table;
 mod profiles;
 mod raw_images;
+mod rooms;
 mod snapshots;
 mod source;
 mod splice;
