@@ -98,7 +98,7 @@ fn read(path: &Path) -> Result<Vec<u8>, Refusal> {
 
 /// Those of a shell's `<(…)` are in /dev/fd, and have a writer.
 fn is_named_pipe(path: &Path) -> bool {
-    use std::os::unix::fs::FileTypeExt;
+    use crate::positioned::FileTypeExt;
     let is_pipe = std::fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo());
     is_pipe && !path.starts_with("/dev") && !path.starts_with("/proc")
 }
