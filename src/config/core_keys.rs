@@ -88,7 +88,7 @@ const NODE: &[Key] = &[
     list(
         "roles",
         Kind::String,
-        "What the node does. Every node also has the role `base`.",
+        "What the node does. Every node also has the role `common`.",
     ),
     key(
         "firstboot",
