@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::files::{Entry, MANIFEST, OverlayFile, Part, clean_path, overlay_files};
+use super::required::Required;
 use super::secret_use::SecretUse;
 use crate::config::{Field, Item, Kind, Origin, Pattern, Table, Value};
 use crate::error::{Error, Result};
@@ -137,20 +138,6 @@ pub struct OptionSpec {
     /// Expression without which setting the option has no effect.
     pub when: Option<String>,
     pub help: String,
-}
-
-/// Whether something must be there: always, never, or on a condition.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(untagged)]
-pub enum Required {
-    Always(bool),
-    When(String),
-}
-
-impl Default for Required {
-    fn default() -> Self {
-        Self::Always(false)
-    }
 }
 
 /// A file fetched at build time.

@@ -4,7 +4,8 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::catalog::Catalog;
-use super::secret_use::{key_of, used_reference};
+use super::secret_check::used_reference;
+use super::secret_use::key_of;
 use crate::config::{Cluster, Node, Origin};
 use crate::error::Result;
 use crate::problem::Problems;
