@@ -184,6 +184,16 @@ impl StdError for Error {
     }
 }
 
+/// A problem that is told alone.
+impl From<Problem> for Error {
+    fn from(problem: Problem) -> Self {
+        Self {
+            hint: problem.hint().map(str::to_owned),
+            ..Self::usage(problem.message())
+        }
+    }
+}
+
 impl From<Error> for std::io::Error {
     fn from(error: Error) -> Self {
         std::io::Error::other(error)

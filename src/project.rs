@@ -11,7 +11,8 @@ use crate::config::{
 use crate::error::{Error, Result, ResultExt};
 use crate::overlay::{Catalog, ClusterContext, Findings, check_roles, check_shared_secrets};
 use crate::plan::{Plan, PlanOptions, plan_node};
-use crate::problem::{Problem, Problems};
+use crate::problem::Problem;
+use crate::problems::Problems;
 use crate::secrets::{Vault, expand};
 use crate::source::BaseRequest;
 

@@ -6,7 +6,7 @@ use super::open_project;
 use crate::assemble::check_with_bases;
 use crate::error::Result;
 use crate::job::Job;
-use crate::problem::Problems;
+use crate::problems::Problems;
 use crate::source::FetchOptions;
 
 pub fn run(args: &CheckArgs, global: &GlobalArgs, job: &Job) -> Result<()> {

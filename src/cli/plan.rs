@@ -7,7 +7,7 @@ use crate::error::{Error, Result, ResultExt};
 use crate::job::Job;
 use crate::patch::touched;
 use crate::plan::{Plan, print_json, print_text, show, showable};
-use crate::problem::nearest;
+use crate::suggest::nearest;
 
 pub fn run(args: &PlanArgs, global: &GlobalArgs, job: &Job) -> Result<()> {
     if args.nodes.profile.is_empty() && !args.nodes.all {

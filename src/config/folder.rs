@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use super::value::{Item, parse_document};
 use crate::error::{Error, Result};
-use crate::problem::{Problem, Problems};
+use crate::problem::Problem;
+use crate::problems::Problems;
 
 /// How the file name of a profile ends.
 pub const SUFFIX: &str = ".toml";

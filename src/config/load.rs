@@ -10,7 +10,9 @@ use rust_embed::RustEmbed;
 use super::folder::{self, Listing, SUFFIX};
 use super::value::{self, Item, Origin, Value};
 use crate::error::{Error, Result};
-use crate::problem::{Problem, Problems, nearest};
+use crate::problem::Problem;
+use crate::problems::Problems;
+use crate::suggest::nearest;
 
 /// The default profiles: the seed cluster.
 #[derive(RustEmbed)]

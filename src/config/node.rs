@@ -8,13 +8,15 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::core_keys::is_core_table;
+use super::field::dotted;
 use super::kind::parse_size;
 use super::load::{RawProfile, table_of, text_of};
 use super::net::{Cidr, IpRange};
-use super::schema::{Schema, dotted};
+use super::schema::Schema;
 use super::value::{Item, Origin, Value};
 use crate::error::{Error, Result};
-use crate::problem::{Problem, Problems};
+use crate::problem::Problem;
+use crate::problems::Problems;
 
 /// A role's options by name, as values ready for templates.
 pub type OptionTable = BTreeMap<String, serde_json::Value>;

@@ -10,7 +10,9 @@ use crate::ext4::FileKind;
 use crate::overlay::{Part, Role};
 use crate::patch::units;
 use crate::plan::{Action, Content, Edit};
-use crate::problem::{Problem, Problems, nearest};
+use crate::problem::Problem;
+use crate::problems::Problems;
+use crate::suggest::nearest;
 
 /// Letters that a slip of the finger changes at most.
 const SLIP: usize = 2;

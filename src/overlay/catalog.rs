@@ -124,7 +124,7 @@ impl Catalog {
         if name == OLD_COMMON_ROLE {
             return error.with_hint("it is called `common` now, and every node has it");
         }
-        match crate::problem::nearest(name, &names) {
+        match crate::suggest::nearest(name, &names) {
             Some(near) => error.with_hint(format!("did you mean `{near}`?")),
             None => error,
         }

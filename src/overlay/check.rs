@@ -11,7 +11,8 @@ use super::role::{CheckRule, Level, Role};
 use super::template::{Renderer, SecretMode};
 use crate::config::{Cluster, Node, Origin};
 use crate::error::Result;
-use crate::problem::{Problem, Problems};
+use crate::problem::Problem;
+use crate::problems::Problems;
 
 /// What rules found.
 #[derive(Debug, Default)]

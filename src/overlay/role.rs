@@ -9,7 +9,9 @@ use super::required::Required;
 use super::secret_use::SecretUse;
 use crate::config::{Field, Item, Kind, Origin, Pattern, Table, Value};
 use crate::error::{Error, Result};
-use crate::problem::{Problem, Problems, nearest};
+use crate::problem::Problem;
+use crate::problems::Problems;
+use crate::suggest::nearest;
 
 /// Files of the boot partition that are edited line by line, in small letters as FAT compares names.
 const EDITED_BOOT_FILES: &[&str] = &["/cmdline.txt", "/config.txt"];

@@ -6,7 +6,8 @@ use super::template::Renderer;
 use crate::clock;
 use crate::config::{Node, Origin};
 use crate::error::Result;
-use crate::problem::{Problem, Problems};
+use crate::problem::Problem;
+use crate::problems::Problems;
 use crate::secrets::{Refusal, Secret};
 
 /// Where `node` says the secret `name` is, if one of its roles uses it.

@@ -8,7 +8,7 @@ use super::secret_check::used_reference;
 use super::secret_use::key_of;
 use crate::config::{Cluster, Node, Origin};
 use crate::error::Result;
-use crate::problem::Problems;
+use crate::problems::Problems;
 use crate::secrets::{Refusal, Vault};
 
 /// A node that uses a shared secret, and where the secret is; None when the node has no such.

@@ -12,7 +12,8 @@ use crate::overlay::{
     Catalog, ClusterContext, FileKind, Findings, NodeContext, OverlayFile, Part, Payload, Renderer,
     Role, SecretMode, check_rules, check_secrets, clean_path, parse_mode, parse_owner,
 };
-use crate::problem::{Problem, Problems};
+use crate::problem::Problem;
+use crate::problems::Problems;
 use crate::secrets::{Vault, expand};
 
 /// What planning is given besides the node.

@@ -1,7 +1,8 @@
 //! Who may log in to a node: the keys of `user.ssh_keys`, and whether anybody can at all.
 
 use crate::config::{Node, Origin, Sudo};
-use crate::problem::{Problem, Problems};
+use crate::problem::Problem;
+use crate::problems::Problems;
 use crate::secrets::{Refusal, Vault};
 use crate::ssh_key::{check_line, is_authority, is_private};
 

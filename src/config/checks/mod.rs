@@ -10,7 +10,9 @@ pub use machine::check_stock_base;
 use std::collections::BTreeMap;
 
 use super::node::{Cluster, Node};
-use crate::problem::{Problem, Problems, nearest};
+use crate::problem::Problem;
+use crate::problems::Problems;
+use crate::suggest::nearest;
 
 /// Whether a node does something for the others: `dns`, `share`.
 pub type Provides<'a> = &'a dyn Fn(&Node, &str) -> bool;

@@ -3,8 +3,8 @@
 //! Source: Raspberry Pi's documentation of config.txt (conditional filters), and the device tree of the PoE
 //! HAT, whose `poe_fan_temp0` … are thousandths of a degree.
 
-use super::Reason;
-use crate::problem::nearest;
+use super::reason::Reason;
+use crate::suggest::nearest;
 
 /// Words of cmdline.txt that decide what starts, and who sets them.
 const OWN_WORDS: &[(&str, &str)] = &[

@@ -3,7 +3,7 @@
 //! Source: Kubernetes' documentation "Labels and Selectors", "Taints and Tolerations", and the kubelet's
 //! `--node-labels` (which namespaces a node may set on itself).
 
-use super::Reason;
+use super::reason::Reason;
 
 /// Keys of `kubernetes.io` that a kubelet may set on its own node.
 const NODE_LABELS: &[&str] = &[

@@ -1,7 +1,7 @@
 //! Time zones, locales, keyboards and countries. What the base really has is seen in the base.
 
-use super::Reason;
-use crate::problem::nearest;
+use super::reason::Reason;
+use crate::suggest::nearest;
 
 /// ISO 3166-1 alpha-2.
 const COUNTRIES: &str = "AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS BT BV BW BY \

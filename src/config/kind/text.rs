@@ -1,8 +1,8 @@
 //! Texts of a form: URLs, versions, digests, dates, paths, tags.
 
-use super::Reason;
+use super::reason::Reason;
 use crate::clock;
-use crate::problem::{nearest, quoted};
+use crate::suggest::{nearest, quoted};
 
 /// Everything a profile says goes into a file of the node, where a line end would start another line.
 pub fn one_line(text: &str) -> Result<(), Reason> {
@@ -36,7 +36,7 @@ pub fn url(text: &str) -> Result<(), Reason> {
         return Err(format!("`{text}`: what follows the colon is not a port"));
     }
     let is_ipv6 = host.starts_with('[') && host.ends_with(']');
-    if !is_ipv6 && super::address::address_or_name(&host.to_lowercase()).is_err() {
+    if !is_ipv6 && super::name::address_or_name(&host.to_lowercase()).is_err() {
         return Err(format!(
             "`{text}`: `{host}` is neither a host name nor an address"
         ));
