@@ -62,7 +62,8 @@ pub struct Node {
 }
 
 /// How a node learns who it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum FirstBoot {
     /// Cloud-init where the base has it, offline elsewhere.
     Auto,

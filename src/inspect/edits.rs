@@ -167,7 +167,7 @@ impl Judge<'_> {
     /// The text of the unit file that the node will have at `path`.
     fn unit_text(&self, path: &str) -> Result<Option<String>> {
         let brought = root_edits(self.edits).find_map(|edit| match &edit.action {
-            Action::Write(Content::Bytes { bytes, .. }, _) if edit.path == path => {
+            Action::Write(Content::Bytes(bytes), _) if edit.path == path => {
                 Some(String::from_utf8_lossy(bytes).into_owned())
             }
             _ => None,

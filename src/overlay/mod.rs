@@ -22,4 +22,4 @@ pub use files::{FileKind, OverlayFile, Part, clean_path};
 pub use role::{Payload, Role, parse_mode, parse_owner};
 pub use secret_check::check_secrets;
 pub use shared_secrets::check_shared_secrets;
-pub use template::{Renderer, SecretMode};
+pub use template::Renderer;

@@ -46,10 +46,10 @@ fn read_entry(
     let text = vault.text_file(path).map_err(|r| r.or_hint(MAKE_ONE))?;
     let before = problems.len();
     let lines = read_lines(&text, path, origin, problems);
-    match lines.is_empty() && problems.len() == before {
-        true => Err(Refusal::new(format!("{path} has no key in it")).with_hint(MAKE_ONE)),
-        false => Ok(lines),
+    if lines.is_empty() && problems.len() == before {
+        return Err(Refusal::new(format!("{path} has no key in it")).with_hint(MAKE_ONE));
     }
+    Ok(lines)
 }
 
 /// The keys in `text`, which is that of the file `path`, or of the entry itself.
