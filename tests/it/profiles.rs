@@ -13,14 +13,12 @@
 //! not: …          what stderr must not hold
 //! ```
 
-mod cli_support;
-
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use cli_support::{Workbench, files_below};
+use crate::common::workbench::{Workbench, files_below};
 use imgbuild::config::{Kind, Value};
 
 struct Case {
@@ -250,7 +248,7 @@ fn built_in_profiles_are_announced() {
         );
         assert_eq!(ran.code == Some(0), code == 0, "{args:?}: {said}");
     }
-    bench.write("profiles/node.toml", cli_support::PROFILE);
+    bench.write("profiles/node.toml", crate::common::workbench::PROFILE);
     let ran = bench.run(&["check"]);
     assert!(!ran.stderr.contains("built-in"), "{}", ran.stderr);
 }
@@ -296,14 +294,14 @@ fn what_tailscale_refuses_is_refused() {
         return;
     }
     let bench = Workbench::empty();
-    let profile = cli_support::PROFILE.replace("= []", r#"= ["tailscale-router"]"#);
+    let profile = crate::common::workbench::PROFILE.replace("= []", r#"= ["tailscale-router"]"#);
     bench.write(
         "profiles/node.toml",
         profile + "[secrets]\ntailscale_key = 'env:KEY'",
     );
     // What is judged, whether we take it, and whether both should.
     let (mut asked, mut verdicts) = (String::new(), Vec::new());
-    let table = include_str!("judges/tailscale/values.toml");
+    let table = include_str!("../judges/tailscale/values.toml");
     for (option, rows) in &table.parse::<toml::Table>().unwrap() {
         for key in ["fine", "wrong", "stricter"] {
             let wanted = (key == "fine", key != "wrong");

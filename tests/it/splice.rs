@@ -340,7 +340,7 @@ fn the_encoder_is_named() {
     assert!(best.starts_with("liblzma/") && best.ends_with(" preset 6"));
     // The crate of which the version of liblzma is known. Another one: look which it brings, name it
     // in XZ_ENCODER, and set this.
-    let lock = include_str!("../Cargo.lock");
+    let lock = include_str!("../../Cargo.lock");
     assert!(lock.contains("name = \"liblzma-sys\"\nversion = \"0.4.9\""));
     assert!(XZ_ENCODER.ends_with("liblzma/5.8.4"));
 }

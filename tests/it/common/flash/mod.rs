@@ -247,7 +247,7 @@ impl FaultyDisk {
         std::fs::create_dir_all(folder).unwrap();
         let script = concat!(
             env!("CARGO_MANIFEST_DIR"),
-            "/tests/flash_support/faulty_disk.py"
+            "/tests/it/common/flash/faulty_disk.py"
         );
         let server = Command::new("/usr/bin/python3")
             .args(["-B", script])

@@ -1,14 +1,12 @@
 //! Damaged ext4 file systems: whatever the bytes are, the answer is an error or a file system,
 //! never a panic, a hang or memory without end.
 //!
-//! `EXT4_FUZZ_CASES=5000 cargo test --release --test ext4_fuzz` looks longer than the usual run.
-
-mod ext4_support;
+//! `EXT4_FUZZ_CASES=5000 cargo test --release --test it ext4_fuzz::` looks longer than the usual run.
 
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use ext4_support::{Flavour, Image, TIME, flavour_named};
+use crate::common::ext4::{Flavour, Image, TIME, flavour_named};
 use imgbuild::disk::{CowDisk, Memory, ReadAt, Window};
 use imgbuild::ext4::{Attr, Ext4, FileKind, grow};
 use proptest::prelude::*;

@@ -9,10 +9,7 @@ use imgbuild::disk::{CowDisk, Memory, PAGE_SIZE, RawFile, ReadAt};
 use imgbuild::error::Result;
 use proptest::prelude::*;
 
-#[path = "support/fuzz_cases.rs"]
-mod fuzz_cases;
-
-use fuzz_cases::cases;
+use crate::common::fuzz_cases::cases;
 
 const MIB: u64 = 1 << 20;
 const LEN: u64 = 32 * MIB;

@@ -1,5 +1,5 @@
 //! The reference in docs/ says what the program does: it is made from the program's own tables.
-//! `UPDATE_DOCS=1 cargo test --test docs` writes it anew.
+//! `UPDATE_DOCS=1 cargo test --test it docs::` writes it anew.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -19,7 +19,7 @@ fn compare(name: &str, wanted: &str) {
     let found = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
         found == wanted,
-        "docs/{name} is not what the program says; UPDATE_DOCS=1 cargo test --test docs"
+        "docs/{name} is not what the program says; UPDATE_DOCS=1 cargo test --test it docs::"
     );
 }
 
@@ -78,7 +78,7 @@ fn profile_reference_is_current() {
     let catalog = Catalog::load(Path::new("/nonexistent")).unwrap();
     let schema = catalog.schema().unwrap();
     let mut out = String::from(
-        "# Profile reference\n\nMade from the program by `tests/docs.rs`. A table named after a role has the options of that role.\n\n",
+        "# Profile reference\n\nMade from the program by `tests/it/docs.rs`. A table named after a role has the options of that role.\n\n",
     );
     for table in schema.tables() {
         section(&mut out, table);
@@ -119,7 +119,7 @@ fn commands() -> Vec<Vec<String>> {
 
 #[test]
 fn command_reference_is_current() {
-    let mut out = String::from("# Command line\n\nMade from `--help` by `tests/docs.rs`.\n");
+    let mut out = String::from("# Command line\n\nMade from `--help` by `tests/it/docs.rs`.\n");
     for command in commands() {
         let output = Command::new(env!("CARGO_BIN_EXE_imgbuild"))
             .args(&command)

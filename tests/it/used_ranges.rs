@@ -1,19 +1,14 @@
 //! What is in use on a disk, against what dumpe2fs, fsck.vfat and sgdisk say.
 
-mod cli_support;
-mod ext4_support;
-#[path = "support/fuzz_cases.rs"]
-mod fuzz_cases;
-
 use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use cli_support::fixture;
-use ext4_support::{FLAVOURS, Image, START, flavour_named, tool};
-use fuzz_cases::cases;
+use crate::common::ext4::{FLAVOURS, Image, START, flavour_named, tool};
+use crate::common::fuzz_cases::cases;
+use crate::common::workbench::fixture;
 use imgbuild::disk::partition_table::{self, PartitionTable};
 use imgbuild::disk::ranges::{between, not_zero, whole_pages};
 use imgbuild::disk::{CowDisk, PAGE_SIZE, RawFile, ReadAt, Window};

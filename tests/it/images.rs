@@ -4,18 +4,16 @@
 //! Ordinarily the bases are the small ones of scripts/make-fixture. IMGBUILD_TEST_FULL=1 adds the
 //! large ones of scripts/full-base.
 
-mod images_support;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use images_support::build::{
+use crate::common::images::build::{
     KEY, PASSWORD_HASH, PROFILES, Request, Table, World, secret_values, table,
 };
-use images_support::model::{Model, renamed};
-use images_support::tree::Tree;
-use images_support::{
+use crate::common::images::model::{Model, renamed};
+use crate::common::images::tree::Tree;
+use crate::common::images::{
     accepts, boot, fixture, full_tier, judges, large_base, no_problems, tool, tree,
 };
 use imgbuild::disk::STRETCH;

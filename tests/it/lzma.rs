@@ -6,10 +6,7 @@ use liblzma::stream::{Action, Filters, LzmaOptions, Status, Stream};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-#[path = "support/fuzz_cases.rs"]
-mod fuzz_cases;
-
-use fuzz_cases::cases;
+use crate::common::fuzz_cases::cases;
 
 const DICTIONARY: u32 = 1 << 20;
 

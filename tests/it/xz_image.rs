@@ -12,13 +12,8 @@ use imgbuild::error::{Error, ErrorKind, Result};
 use imgbuild::job::{Cancel, Job};
 use proptest::prelude::*;
 
-#[path = "support/fuzz_cases.rs"]
-mod fuzz_cases;
-#[path = "support/sample_image.rs"]
-mod sample_image;
-
-use fuzz_cases::cases;
-use sample_image::{MIB, mixed_image as image};
+use crate::common::fuzz_cases::cases;
+use crate::common::sample_image::{MIB, mixed_image as image};
 
 fn run(program: &str, args: &[&str]) -> Vec<u8> {
     let out = Command::new(program)

@@ -2,11 +2,6 @@
 //! same faults. The results are judged by e2fsck and fsck.vfat, and compared with an image that was
 //! built.
 
-mod cli_support;
-mod flash_support;
-#[allow(dead_code)]
-mod images_support;
-
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -14,11 +9,11 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use cli_support::{Ran, Workbench, fixture, fixture_xz};
-use flash_support::{
+use crate::common::flash::{
     Card, Done, Fault, FaultyDisk, Loop, Mount, bytes_at, filled, scratch, skipped,
 };
-use images_support::{accepts, boot, build::table, tool, tree};
+use crate::common::images::{accepts, boot, build::table, tool, tree};
+use crate::common::workbench::{Ran, Workbench, fixture, fixture_xz};
 use imgbuild::disk::{CowDisk, Memory, RawFile, ReadAt};
 use imgbuild::error::{Error, ErrorKind, Result};
 use imgbuild::flash::{FlashOptions, Flashed, flash_medium};
@@ -472,7 +467,7 @@ fn images_that_are_there_are_flashed_too() {
 fn on_a_terminal(bench: &Workbench, answer: &str, args: &[&str]) -> Ran {
     let script = concat!(
         env!("CARGO_MANIFEST_DIR"),
-        "/tests/flash_support/terminal.py"
+        "/tests/it/common/flash/terminal.py"
     );
     let mut command = std::process::Command::new("/usr/bin/python3");
     command.args(["-B", script, answer, env!("CARGO_BIN_EXE_imgbuild")]);
@@ -596,7 +591,7 @@ fn only_images_of_disks_are_flashed() {
         std::fs::write(&path, bytes).unwrap();
         path
     };
-    let profile = bytes("node.toml", cli_support::PROFILE.as_bytes());
+    let profile = bytes("node.toml", crate::common::workbench::PROFILE.as_bytes());
     refused(
         &profile,
         &[],

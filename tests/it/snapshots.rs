@@ -1,14 +1,12 @@
 //! What people see of the four default nodes: their plans, and every file that is made for them.
 //!
-//! A template that changes shows here in review. `INSTA_UPDATE=always cargo test --test snapshots`
+//! A template that changes shows here in review. `INSTA_UPDATE=always cargo test --test it snapshots::`
 //! accepts what there is now.
-
-mod cli_support;
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use cli_support::{Workbench, fixture};
+use crate::common::workbench::{Workbench, fixture};
 use imgbuild::config::ProfileSource;
 use imgbuild::overlay::{Catalog, Part};
 use imgbuild::patch::touched;

@@ -1,13 +1,11 @@
 //! What only the base knows is told before anything is written: by `build`, and by `check --base`.
 
-mod cli_support;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use cli_support::{PROFILE, Ran, Workbench, fixture, fixture_xz};
+use crate::common::workbench::{PROFILE, Ran, Workbench, fixture, fixture_xz};
 use imgbuild::disk::{CowDisk, RawFile, ReadAt, Window, partition_table};
 use imgbuild::ext4::{Attr, Ext4};
 

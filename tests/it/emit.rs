@@ -14,13 +14,8 @@ use imgbuild::error::ErrorKind;
 use imgbuild::job::{Cancel, Job, Progress, Task};
 use proptest::prelude::*;
 
-#[path = "support/fuzz_cases.rs"]
-mod fuzz_cases;
-#[path = "support/sample_image.rs"]
-mod sample_image;
-
-use fuzz_cases::cases;
-use sample_image::{MIB, mixed_image as image, noise};
+use crate::common::fuzz_cases::cases;
+use crate::common::sample_image::{MIB, mixed_image as image, noise};
 
 fn disk_of(bytes: Vec<u8>) -> CowDisk {
     CowDisk::new(Arc::new(Memory::from(bytes)))

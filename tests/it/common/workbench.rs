@@ -2,8 +2,6 @@
 
 #![allow(dead_code)]
 
-pub mod small_base;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

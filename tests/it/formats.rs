@@ -1,7 +1,5 @@
 //! `.img.zst`, `.img.gz` and `.bmap`, judged by zstd, gzip and bmaptool.
 
-mod cli_support;
-
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -9,7 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use cli_support::{Ran, Workbench, fixture};
+use crate::common::workbench::{Ran, Workbench, fixture};
 use imgbuild::disk::{CowDisk, Memory, ReadAt, partition_table};
 use imgbuild::emit::{Emitted, PackOptions, write_bmap, write_gz, write_zst};
 use imgbuild::error::{ErrorKind, Result};
@@ -564,7 +562,7 @@ fn images_with_secrets_are_for_their_owner_alone() {
     };
     build(&["img", "img.xz"], 0o644);
     let secrets = "[secrets]\npassword_hash = \"file:hash\"\n";
-    let profile = format!("{}{secrets}", cli_support::PROFILE);
+    let profile = format!("{}{secrets}", crate::common::workbench::PROFILE);
     bench.write("profiles/node.toml", profile);
     bench.write("hash", format!("$6$abcdefgh${}", "a".repeat(86)));
     build(&["img", "img.xz", "img.zst", "img.gz"], 0o600);
@@ -577,7 +575,7 @@ fn parts_of_a_killed_build_are_removed_by_the_next() {
     let more = ["--format", "img.gz"];
     let args = bench.build_args(base.to_str().unwrap(), &more);
     let parts = || {
-        let files = cli_support::files_below(&bench.path("out"));
+        let files = crate::common::workbench::files_below(&bench.path("out"));
         let is_part = |path: &PathBuf| path.to_string_lossy().ends_with(".part");
         files.into_iter().filter(is_part).collect::<Vec<_>>()
     };

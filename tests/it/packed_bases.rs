@@ -1,14 +1,12 @@
 //! Builds from bases that stay packed: what comes out is what a raw base gives, and no more of the
 //! base is decoded, kept or held in memory than it takes.
 
-mod cli_support;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
-use cli_support::{PROFILE, Ran, Workbench, files_below, fixture};
+use crate::common::workbench::{PROFILE, Ran, Workbench, files_below, fixture};
 use imgbuild::disk::RawFile;
 use imgbuild::disk::xz_container::{XzBlock, XzLayout};
 use sha2::{Digest, Sha256};

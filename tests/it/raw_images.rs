@@ -9,10 +9,7 @@ use imgbuild::disk::{CowDisk, PageMemory, RawFile, ReadAt, XzImage, XzImageOptio
 use imgbuild::emit::{Emitted, ImgOptions, can_clone, raw_digest, write_img_with};
 use imgbuild::job::Job;
 
-#[path = "support/sample_image.rs"]
-mod sample_image;
-
-use sample_image::{MIB, noise};
+use crate::common::sample_image::{MIB, noise};
 
 /// 20 MiB and a bit, a third of it noise.
 fn image() -> Vec<u8> {

@@ -1,16 +1,14 @@
 //! Bad input, through the real binary: one clear message, the right exit code, no panic, nothing
 //! partial under a final name.
 
-mod cli_support;
-
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use cli_support::small_base::{self, SmallBase};
-use cli_support::{PROFILE, Ran, Workbench, fixture, fixture_xz};
+use crate::common::small_base::{self, SmallBase};
+use crate::common::workbench::{PROFILE, Ran, Workbench, fixture, fixture_xz};
 
 const FAILED: i32 = 1;
 const USAGE: i32 = 2;

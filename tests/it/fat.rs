@@ -12,10 +12,7 @@ use imgbuild::error::Result;
 use imgbuild::fat::Fat;
 use proptest::prelude::*;
 
-#[path = "support/fuzz_cases.rs"]
-mod fuzz_cases;
-
-use fuzz_cases::cases;
+use crate::common::fuzz_cases::cases;
 
 const MIB: u64 = 1 << 20;
 /// 2026-04-13 12:34:57 UTC

@@ -1,13 +1,11 @@
 //! The ext4 room against file systems made by mke2fs, judged by e2fsck, debugfs, an independent
 //! reader (ext4-view) and, where it can be mounted, the kernel.
 
-mod ext4_support;
-
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use ext4_support::kernel::{Mount, Op, manifest};
-use ext4_support::{
+use crate::common::ext4::kernel::{Mount, Op, manifest};
+use crate::common::ext4::{
     Disk, FLAVOURS, Flavour, Image, START, TIME, debugfs, flavour_named, fsck, fsck_but_for,
     pattern, tool,
 };

@@ -1,0 +1,10 @@
+//! What tests stand on: images, file systems, servers, the program itself, and the tools that judge.
+
+pub mod ext4;
+pub mod flash;
+pub mod fuzz_cases;
+pub mod http_server;
+pub mod images;
+pub mod sample_image;
+pub mod small_base;
+pub mod workbench;

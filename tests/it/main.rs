@@ -1,0 +1,25 @@
+//! All integration tests, in one binary: the crate is linked once, and there is one world of helpers.
+
+mod common;
+
+mod bad_input;
+mod base_facts;
+mod docs;
+mod emit;
+mod ext4;
+mod ext4_fuzz;
+mod fat;
+mod flash;
+mod formats;
+mod images;
+mod lzma;
+mod packed_bases;
+mod partition_table;
+mod profiles;
+mod raw_images;
+mod rooms;
+mod snapshots;
+mod source;
+mod splice;
+mod used_ranges;
+mod xz_image;
