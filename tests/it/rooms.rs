@@ -55,15 +55,9 @@ impl Code {
     /// The paths that a module names, from the root of the crate.
     fn named_by(&self, name: &str) -> Vec<Vec<String>> {
         let module = &self.modules[name];
-        let mut paths: Vec<String> = uses(&module.text).into_iter().flat_map(|u| u.1).collect();
-        let inline = Regex::new(r"\b(?:crate|super)(?:::\w+)+").unwrap();
-        paths.extend(
-            inline
-                .find_iter(&module.text)
-                .map(|m| m.as_str().to_owned()),
-        );
-        paths
-            .iter()
+        let used = module.uses.iter().flat_map(|(_, paths)| paths);
+        used.map(String::as_str)
+            .chain(inline(&module.text))
             .filter_map(|path| self.absolute(name, path))
             .collect()
     }
