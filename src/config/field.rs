@@ -97,9 +97,10 @@ impl Field {
         for item in items {
             if let Err(why) = self.check_one(&item.value) {
                 let why = shorten(why, item.value.as_text());
-                let what = match why.starts_with("must be") || why.starts_with("is not") {
-                    true => format!("`{key}` {why}"),
-                    false => format!("`{key}`: {why}"),
+                let what = if why.starts_with("must be") || why.starts_with("is not") {
+                    format!("`{key}` {why}")
+                } else {
+                    format!("`{key}`: {why}")
                 };
                 problems.push(Problem::new(&item.origin, what));
             }

@@ -406,9 +406,10 @@ impl Profiles {
     /// `others` are names that would do as well.
     fn unknown(&self, name: &str, others: &[&str]) -> Error {
         let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
-        let choice = match names.len() <= FEW {
-            true => format!("; there are {}", names.join(", ")),
-            false => String::new(),
+        let choice = if names.len() <= FEW {
+            format!("; there are {}", names.join(", "))
+        } else {
+            String::new()
         };
         let error = Error::usage(format!("there is no profile `{name}`{choice}"));
         match nearest(name, &[&names, others].concat()) {

@@ -232,13 +232,12 @@ impl RolePlanner<'_> {
             strip: payload.strip,
             elf: payload.elf.clone(),
         };
-        let action = match payload.unpack {
-            true => Action::Unpack(reference),
-            false => {
-                let mode = parse_mode(&payload.mode).map_err(usage)?;
-                let attr = self.attr(&path, mode)?;
-                Action::Write(Content::Payload(reference), attr)
-            }
+        let action = if payload.unpack {
+            Action::Unpack(reference)
+        } else {
+            let mode = parse_mode(&payload.mode).map_err(usage)?;
+            let attr = self.attr(&path, mode)?;
+            Action::Write(Content::Payload(reference), attr)
         };
         Ok(Some(self.edit(Part::Root, &path, action)))
     }

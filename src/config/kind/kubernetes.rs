@@ -81,11 +81,12 @@ pub fn label(text: &str) -> Result<(), Reason> {
     qualified_name(key)?;
     label_value(value)?;
     if let Some((_, right)) = FACTS.iter().find(|(fact, _)| *fact == key) {
-        return match value == *right {
-            true => Ok(()),
-            false => Err(format!(
+        return if value == *right {
+            Ok(())
+        } else {
+            Err(format!(
                 "`{text}` contradicts what the node is, so that nothing is scheduled on it; leave it to the kubelet"
-            )),
+            ))
         };
     }
     if is_reserved(key) {

@@ -239,9 +239,12 @@ pub fn address_or_name(text: &str) -> Result<(), Reason> {
 }
 
 pub fn dns_name(name: &str) -> Result<(), Reason> {
-    labels(name).map_err(|why| match name.contains("://") {
-        true => format!("`{name}` is a URL; write the name alone"),
-        false => why,
+    labels(name).map_err(|why| {
+        if name.contains("://") {
+            format!("`{name}` is a URL; write the name alone")
+        } else {
+            why
+        }
     })
 }
 
