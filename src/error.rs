@@ -100,6 +100,13 @@ impl Error {
         self
     }
 
+    /// The same with a hint, if there is one.
+    #[must_use]
+    pub fn with_maybe_hint(mut self, hint: Option<String>) -> Self {
+        self.hint = hint;
+        self
+    }
+
     /// Keeps the problems that the message lists, for whoever collects them.
     #[must_use]
     pub fn with_problems(mut self, problems: Vec<Problem>) -> Self {
@@ -187,10 +194,7 @@ impl StdError for Error {
 /// A problem that is told alone.
 impl From<Problem> for Error {
     fn from(problem: Problem) -> Self {
-        Self {
-            hint: problem.hint().map(str::to_owned),
-            ..Self::usage(problem.message())
-        }
+        Self::usage(problem.message()).with_maybe_hint(problem.hint().map(str::to_owned))
     }
 }
 

@@ -10,7 +10,7 @@ use crate::job::Job;
 use crate::patch::touched;
 use crate::plan::{Plan, print_json, print_text, show, showable};
 use crate::secrets::SecretMode;
-use crate::suggest::nearest;
+use crate::suggest::did_you_mean;
 
 /// Arguments of `imgbuild plan`.
 #[derive(Debug, Args)]
@@ -84,9 +84,7 @@ fn shown(plans: &[Plan], path: &str) -> Result<String> {
 fn unknown_path(plans: &[Plan], path: &str) -> Error {
     let paths: Vec<String> = plans.iter().flat_map(showable).collect();
     let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
-    let error = Error::usage(format!("--show {path}: the plan has no such file"));
-    match nearest(path, &paths) {
-        Some(near) => error.with_hint(format!("did you mean `{near}`?")),
-        None => error.with_hint("`imgbuild plan` without --show lists the files"),
-    }
+    let hint = did_you_mean(path, &paths);
+    let hint = hint.unwrap_or_else(|| "`imgbuild plan` without --show lists the files".to_owned());
+    Error::usage(format!("--show {path}: the plan has no such file")).with_hint(hint)
 }

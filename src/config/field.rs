@@ -6,7 +6,7 @@ use super::kind::Kind;
 use super::value::{Item, Value};
 use crate::problem::Problem;
 use crate::problems::Problems;
-use crate::suggest::{nearest, quoted};
+use crate::suggest::{nearest, or_meant, quoted};
 
 /// One key of a table.
 #[derive(Debug, Clone)]
@@ -132,8 +132,7 @@ impl Field {
         let Some(text) = text else { return Ok(()) };
         if !self.choices.is_empty() && !self.choices.iter().any(|c| c == text) {
             let names: Vec<&str> = self.choices.iter().map(String::as_str).collect();
-            let near =
-                nearest(text, &names).map_or(String::new(), |n| format!("; did you mean `{n}`?"));
+            let near = or_meant(nearest(text, &names));
             return Err(format!(
                 "`{text}` is not one of {}{near}",
                 quoted(&self.choices)

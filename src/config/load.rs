@@ -12,7 +12,7 @@ use super::value::{self, Item, Origin, Value};
 use crate::error::{Error, Result};
 use crate::problem::Problem;
 use crate::problems::Problems;
-use crate::suggest::nearest;
+use crate::suggest::did_you_mean;
 
 /// The default profiles: the seed cluster.
 #[derive(RustEmbed)]
@@ -412,10 +412,7 @@ impl Profiles {
             String::new()
         };
         let error = Error::usage(format!("there is no profile `{name}`{choice}"));
-        match nearest(name, &[&names, others].concat()) {
-            Some(near) => error.with_hint(format!("did you mean `{near}`?")),
-            None => error,
-        }
+        error.with_maybe_hint(did_you_mean(name, &[&names, others].concat()))
     }
 }
 

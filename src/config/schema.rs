@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::problem::Problem;
 use crate::problems::Problems;
 use crate::secrets::check_reference;
-use crate::suggest::nearest;
+use crate::suggest::{meant, nearest};
 
 /// All tables. The table named `""` holds the keys that stand at the top of a profile.
 #[derive(Debug, Clone)]
@@ -160,7 +160,7 @@ fn apply_fields(table: &Table, values: &mut BTreeMap<String, Item>, problems: &m
 
 /// The problem of a key that does not exist, with the nearest that does.
 fn unknown_key(origin: &Origin, key: &str, table: &str, names: &[&str]) -> Problem {
-    let hint = nearest(key, names).map(|n| format!("did you mean `{}`?", dotted(table, n)));
+    let hint = nearest(key, names).map(|near| meant(dotted(table, near)));
     Problem::new(origin, format!("unknown key `{}`", dotted(table, key))).with_maybe_hint(hint)
 }
 

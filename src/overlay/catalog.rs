@@ -9,6 +9,7 @@ use super::files::{Entry, read_folder};
 use super::role::{BUILT_IN, Role};
 use crate::config::{Node, Schema};
 use crate::error::{Error, Result, ResultExt};
+use crate::suggest::did_you_mean;
 
 #[derive(RustEmbed)]
 #[folder = "overlays/"]
@@ -124,10 +125,7 @@ impl Catalog {
         if name == OLD_COMMON_ROLE {
             return error.with_hint("it is called `common` now, and every node has it");
         }
-        match crate::suggest::nearest(name, &names) {
-            Some(near) => error.with_hint(format!("did you mean `{near}`?")),
-            None => error,
-        }
+        error.with_maybe_hint(did_you_mean(name, &names))
     }
 
     /// `requires` must name roles that exist and must not run in a circle.

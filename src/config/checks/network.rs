@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::Provides;
+use super::provides::Provides;
 use crate::config::net::{Cidr, IpRange};
 use crate::config::node::{Cluster, Node};
 use crate::problem::Problem;

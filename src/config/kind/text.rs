@@ -2,7 +2,7 @@
 
 use super::reason::Reason;
 use crate::clock;
-use crate::suggest::{nearest, quoted};
+use crate::suggest::{nearest, or_meant, quoted};
 
 /// Everything a profile says goes into a file of the node, where a line end would start another line.
 pub fn one_line(text: &str) -> Result<(), Reason> {
@@ -205,8 +205,7 @@ pub fn base_image(text: &str) -> Result<(), Reason> {
     if IMAGE_ENDINGS.iter().any(|ending| lower.ends_with(ending)) {
         return Ok(());
     }
-    let near =
-        nearest(text, BASE_ALIASES).map_or(String::new(), |n| format!("; did you mean `{n}`?"));
+    let near = or_meant(nearest(text, BASE_ALIASES));
     Err(format!(
         "`{text}` is neither {}, nor a URL, nor a path that ends in .img, .img.xz, .img.gz, .img.zst or .zip{near}",
         quoted(BASE_ALIASES)
