@@ -100,6 +100,13 @@ impl Error {
         self
     }
 
+    /// The same with a hint, if there is one.
+    #[must_use]
+    pub fn with_maybe_hint(mut self, hint: Option<String>) -> Self {
+        self.hint = hint;
+        self
+    }
+
     /// Keeps the problems that the message lists, for whoever collects them.
     #[must_use]
     pub fn with_problems(mut self, problems: Vec<Problem>) -> Self {
@@ -181,6 +188,13 @@ impl StdError for Error {
         self.source
             .as_deref()
             .map(|e| e as &(dyn StdError + 'static))
+    }
+}
+
+/// A problem that is told alone.
+impl From<Problem> for Error {
+    fn from(problem: Problem) -> Self {
+        Self::usage(problem.message()).with_maybe_hint(problem.hint().map(str::to_owned))
     }
 }
 

@@ -25,7 +25,7 @@
 //! | [`lzma`] | LZMA2 streams, changed without compressing them again | nothing of ours |
 //! | [`emit`] | raw, xz, zstd and gzip images, block maps, checksums | disk, lzma |
 //! | [`flash`] | reasons not to write to a device, and writing to one | disk |
-//! | [`error`], [`problem`], [`job`], [`clock`], `parallel`, `size`, `ssh_key` | what everything uses: errors with hints, problems of the input, progress, cancellation, the date, threads, sizes for people, lines of authorized_keys | |
+//! | [`error`], [`problem`], [`problems`], [`job`], [`clock`], `parallel`, `size`, `suggest`, `ssh_key` | what everything uses: errors with hints, problems of the input, nearest names, progress, cancellation, the date, threads, sizes for people, lines of authorized_keys | |
 
 #![forbid(unsafe_code)]
 // A mistake in the input ends in an error, never in a panic.
@@ -52,9 +52,11 @@ pub mod patch;
 pub mod plan;
 mod positioned;
 pub mod problem;
+pub mod problems;
 pub mod project;
 pub mod secrets;
 mod size;
 pub mod source;
 mod ssh_key;
+mod suggest;
 pub mod xz;

@@ -10,9 +10,10 @@ use crate::config::{
 };
 use crate::error::{Error, Result, ResultExt};
 use crate::overlay::{Catalog, ClusterContext, Findings, check_roles, check_shared_secrets};
-use crate::plan::{Plan, PlanOptions, plan_node};
-use crate::problem::{Problem, Problems};
-use crate::secrets::{Vault, expand};
+use crate::plan::{Plan, plan_node};
+use crate::problem::Problem;
+use crate::problems::Problems;
+use crate::secrets::{SecretAccess, SecretMode, Vault, expand};
 use crate::source::BaseRequest;
 
 /// All profiles and roles of a project, checked against each other.
@@ -54,9 +55,11 @@ impl Project {
         };
         // Nodes are compared when all of them are known.
         let (catalog, cluster) = problems.settle(catalog.zip(cluster))?;
-        let (context, notes) = compare(&catalog, &cluster)?;
+        let vault = Arc::new(Vault::new(folder));
+        let redacted = SecretAccess::new(vault.clone(), SecretMode::Redact);
+        let (context, notes) = compare(&catalog, &cluster, &redacted)?;
         Ok(Self {
-            vault: Arc::new(Vault::new(folder)),
+            vault,
             named,
             cluster,
             catalog,
@@ -66,6 +69,12 @@ impl Project {
         })
     }
 
+    /// The secrets of this run.
+    pub fn vault(&self) -> &Vault {
+        &self.vault
+    }
+
+    /// The folder of the project.
     pub fn folder(&self) -> &Path {
         self.vault.project()
     }
@@ -94,38 +103,39 @@ impl Project {
     }
 
     /// Plans `nodes`, and tells everything that is wrong with what they are given: keys, secrets, and
-    /// secrets that differ between nodes. With `redact`, secrets are neither needed nor shown.
-    pub fn plans(&self, nodes: &[&Node], redact: bool) -> Result<Vec<Plan>> {
+    /// secrets that differ between nodes.
+    pub fn plans(&self, nodes: &[&Node], mode: SecretMode) -> Result<Vec<Plan>> {
+        let secrets = self.secrets(mode);
         let mut problems = Problems::new();
         let mut plans = Vec::new();
         for node in nodes {
-            plans.extend(problems.keep(self.plan_one(node, redact))?);
+            plans.extend(problems.keep(self.plan_one(node, &secrets))?);
         }
-        self.check_shared(redact, &mut problems)?;
+        self.check_shared(&secrets, &mut problems)?;
         problems.report()?;
         Ok(plans)
     }
 
     /// Plans one node. What all nodes share is checked too.
-    pub fn plan(&self, node: &Node, redact: bool) -> Result<Plan> {
-        let plan = self.plan_one(node, redact)?;
+    pub fn plan(&self, node: &Node, mode: SecretMode) -> Result<Plan> {
+        let secrets = self.secrets(mode);
+        let plan = self.plan_one(node, &secrets)?;
         let mut problems = Problems::new();
-        self.check_shared(redact, &mut problems)?;
+        self.check_shared(&secrets, &mut problems)?;
         problems.report()?;
         Ok(plan)
     }
 
-    fn check_shared(&self, redact: bool, problems: &mut Problems) -> Result<()> {
-        let vault = (!redact).then_some(self.vault.as_ref());
-        check_shared_secrets(&self.cluster, &self.catalog, vault, problems)
+    fn secrets(&self, mode: SecretMode) -> SecretAccess {
+        SecretAccess::new(self.vault.clone(), mode)
     }
 
-    fn plan_one(&self, node: &Node, redact: bool) -> Result<Plan> {
-        let options = PlanOptions {
-            vault: self.vault.clone(),
-            redact,
-        };
-        plan_node(&self.catalog, &self.context, node, &options)
+    fn check_shared(&self, secrets: &SecretAccess, problems: &mut Problems) -> Result<()> {
+        check_shared_secrets(&self.cluster, &self.catalog, secrets, problems)
+    }
+
+    fn plan_one(&self, node: &Node, secrets: &SecretAccess) -> Result<Plan> {
+        plan_node(&self.catalog, &self.context, node, secrets)
             .context(|| format!("planning {} (profile {})", node.hostname, node.profile))
     }
 
@@ -196,10 +206,14 @@ fn resolve(
 
 /// Checks the nodes against each other and against their roles. Returns what templates see of them,
 /// and what rules want the user to know.
-fn compare(catalog: &Catalog, cluster: &Cluster) -> Result<(ClusterContext, BTreeSet<String>)> {
+fn compare(
+    catalog: &Catalog,
+    cluster: &Cluster,
+    redacted: &SecretAccess,
+) -> Result<(ClusterContext, BTreeSet<String>)> {
     let mut findings = Findings::default();
     let provides = |node: &Node, what: &str| catalog.provides(node, what);
     check_cluster(cluster, &provides, &mut findings.problems);
-    let context = check_roles(cluster, catalog, &mut findings)?;
+    let context = check_roles(cluster, catalog, redacted, &mut findings)?;
     Ok((findings.problems.settle(context)?, findings.notes))
 }

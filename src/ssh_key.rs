@@ -126,9 +126,10 @@ fn first_word_type(text: &str) -> Option<&'static KeyType> {
 
 fn check_other_formats(line: &str) -> Checked {
     let convert = "this is a public key in another format; `ssh-keygen -i -f FILE` makes an OpenSSH one of it (with `-m PKCS8` or `-m PEM` for PEM)";
-    match line.starts_with("---") && line.contains("PUBLIC KEY") {
-        true => Err(convert.to_owned()),
-        false => Ok(()),
+    if line.starts_with("---") && line.contains("PUBLIC KEY") {
+        Err(convert.to_owned())
+    } else {
+        Ok(())
     }
 }
 
@@ -145,9 +146,10 @@ fn split_options(line: &str) -> Checked<(&str, &str)> {
         }
         escaped = c == '\\' && !escaped;
     }
-    match quoted {
-        true => Err("a quote in the options before the key is never closed".to_owned()),
-        false => Ok((line, "")),
+    if quoted {
+        Err("a quote in the options before the key is never closed".to_owned())
+    } else {
+        Ok((line, ""))
     }
 }
 
@@ -317,9 +319,10 @@ fn check_expiry(value: &str) -> Checked {
         return Err("`expiry-time` before the key needs a time like `20261231`".to_owned());
     };
     // A clock that cannot be read is told where the time of the build is wanted.
-    match clock::today().is_ok_and(|today| last < today) {
-        true => Err("the key has expired, as `expiry-time` before it says".to_owned()),
-        false => Ok(()),
+    if clock::today().is_ok_and(|today| last < today) {
+        Err("the key has expired, as `expiry-time` before it says".to_owned())
+    } else {
+        Ok(())
     }
 }
 
@@ -329,9 +332,10 @@ fn check_port(name: &str, value: &str) -> Checked {
         None => (None, value),
     };
     let known = port == "*" || port.parse::<u16>().is_ok_and(|port| port > 0);
-    match known && (host.is_some() || name == "permitlisten") {
-        true => Ok(()),
-        false => Err(format!("`{name}` before the key needs `HOST:PORT`")),
+    if known && (host.is_some() || name == "permitlisten") {
+        Ok(())
+    } else {
+        Err(format!("`{name}` before the key needs `HOST:PORT`"))
     }
 }
 
@@ -359,9 +363,10 @@ fn check_comment(text: &str) -> Checked {
     let second = comment.windows(2).any(|pair| {
         KEY_TYPES.iter().any(|t| pair[0].ends_with(t.name)) && pair[1].starts_with("AAAA")
     });
-    match second {
-        true => Err("two keys stand on one line; the second would be read as a comment".to_owned()),
-        false => Ok(()),
+    if second {
+        Err("two keys stand on one line; the second would be read as a comment".to_owned())
+    } else {
+        Ok(())
     }
 }
 
@@ -380,9 +385,10 @@ fn check_blob(kind: &KeyType, mut bytes: &[u8]) -> Checked {
             return Err(field.explain(value).unwrap_or_else(broken));
         }
     }
-    match bytes.is_empty() {
-        true => Ok(()),
-        false => Err(broken()),
+    if bytes.is_empty() {
+        Ok(())
+    } else {
+        Err(broken())
     }
 }
 

@@ -8,7 +8,8 @@ use crate::inspect::{self, BaseFacts, Subject};
 use crate::job::Job;
 use crate::patch::Payloads;
 use crate::plan::Plan;
-use crate::problem::{Problem, Problems};
+use crate::problem::Problem;
+use crate::problems::Problems;
 use crate::project::Project;
 use crate::source::{BaseRequest, FetchOptions, Fetcher};
 

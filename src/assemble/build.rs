@@ -18,6 +18,7 @@ use crate::job::Job;
 use crate::patch::{PatchOptions, Patched, Payloads};
 use crate::plan::Plan;
 use crate::project::Project;
+use crate::secrets::SecretMode;
 use crate::source::Fetcher;
 
 /// What was built.
@@ -41,7 +42,7 @@ pub fn build(
     let BuildOptions {
         inputs, outputs, ..
     } = options;
-    let plans = project.plans(nodes, false)?;
+    let plans = project.plans(nodes, SecretMode::Resolve)?;
     emit::prepare_folder(&outputs.folder)?;
     let fetcher = Fetcher::new(inputs.fetch.clone(), job.clone())?;
     let demand = Demand::of(outputs);
@@ -88,7 +89,7 @@ pub fn patched_node(
     inputs: &Inputs,
     job: &Job,
 ) -> Result<PatchedNode> {
-    let plan = project.plan(node, false)?;
+    let plan = project.plan(node, SecretMode::Resolve)?;
     let fetcher = Fetcher::new(inputs.fetch.clone(), job.clone())?;
     let (plans, demand) = (slice::from_ref(&plan), Demand::of_edits());
     let (bases, payloads) = gather(project, &[node], plans, inputs, &demand, &fetcher)?;

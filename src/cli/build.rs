@@ -1,20 +1,73 @@
 //! `imgbuild build`: builds images.
 
-use std::path::Path;
+use std::path::PathBuf;
 
-use super::args::{BaseArgs, BuildArgs, Checksums, Compress, GlobalArgs};
+use clap::{Args, ValueEnum};
+
+use super::base::{BaseArgs, base_request, fetch_options};
 use super::next_steps::next_steps;
-use super::open_project;
+use super::open::open_project;
 use super::output;
-use crate::assemble::{BaseUsage, BuildOptions, Digests, Inputs, NodeImages, Outputs, build};
+use super::shared_args::{GlobalArgs, NodeArgs, ProjectArgs};
+use super::values::at_least_one;
+use crate::assemble::{
+    BaseUsage, BuildOptions, DEFAULT_MEMORY, Digests, Inputs, NodeImages, Outputs, build,
+};
 use crate::clock::source_date_epoch;
 use crate::disk::PAGE_SIZE;
 use crate::emit::{Format, Packing};
 use crate::error::{Error, Result};
 use crate::job::Job;
 use crate::patch::Patched;
-use crate::source::{BaseRequest, FetchOptions};
 
+/// Arguments of `imgbuild build`.
+#[derive(Debug, Args)]
+pub struct BuildArgs {
+    #[command(flatten)]
+    pub nodes: NodeArgs,
+    #[command(flatten)]
+    pub project: ProjectArgs,
+    #[command(flatten)]
+    pub base: BaseArgs,
+    /// Output folder
+    #[arg(short, long, value_name = "DIR", default_value = "out")]
+    pub out: PathBuf,
+    /// Format of the images; repeatable
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "img.xz")]
+    pub format: Vec<Format>,
+    /// Compression effort (changed blocks of an img.xz; all of an img.zst or img.gz)
+    #[arg(long, value_enum, default_value_t = Compress::Fast)]
+    pub compress: Compress,
+    /// Also write a block map, NAME.img.bmap
+    ///
+    /// With it `bmaptool copy` writes and verifies only the blocks in use. Reads the whole image
+    /// once more.
+    #[arg(long)]
+    pub bmap: bool,
+    /// SHA-256 checksums to compute
+    #[arg(long, value_enum, value_name = "WHICH", default_value_t = Digests::Files)]
+    pub checksums: Digests,
+    /// Nodes to build at once, as far as --memory allows [default: one per processor]
+    #[arg(short, long, value_name = "N", value_parser = at_least_one::<usize>)]
+    pub jobs: Option<usize>,
+    /// Approximate memory limit in MiB. A higher limit builds more nodes at once
+    #[arg(long, value_name = "MIB", default_value_t = DEFAULT_MEMORY >> 20,
+        value_parser = at_least_one::<u64>)]
+    pub memory: u64,
+}
+
+/// How hard to compress.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Compress {
+    /// Reuse the base's compressed data in an img.xz; new data at xz preset 1, zstd level 3, gzip
+    /// level 3
+    Fast,
+    /// Smaller files: re-encode changed img.xz blocks at preset 6, as Raspberry Pi OS does; zstd
+    /// level 19, gzip level 9
+    Best,
+}
+
+/// Builds the nodes.
 pub fn run(args: &BuildArgs, global: &GlobalArgs, job: &Job) -> Result<()> {
     if args.nodes.profile.is_empty() && !args.nodes.all {
         return Err(Error::usage("which node?")
@@ -56,7 +109,7 @@ fn report(node: &NodeImages, args: &BuildArgs, global: &GlobalArgs, job: &Job) -
     if node.patched.grown > 0 {
         job.progress.note(&card_needed(node));
     }
-    if let (Checksums::All, Some(image)) = (args.checksums, node.images.first()) {
+    if let (Digests::Raw, Some(image)) = (args.checksums, node.images.first()) {
         let digest = image.raw_sha256.as_deref().unwrap_or_default();
         job.progress
             .note(&format!("{name}: SHA-256 of the raw image: {digest}"));
@@ -85,11 +138,7 @@ fn options(args: &BuildArgs) -> Result<BuildOptions> {
                 Compress::Best => Packing::best(),
             },
             bmap: args.bmap,
-            digests: match args.checksums {
-                Checksums::None => Digests::Free,
-                Checksums::Files => Digests::Files,
-                Checksums::All => Digests::Raw,
-            },
+            digests: args.checksums,
         },
         jobs: args
             .jobs
@@ -97,36 +146,11 @@ fn options(args: &BuildArgs) -> Result<BuildOptions> {
     })
 }
 
-pub(super) fn fetch_options(args: &BaseArgs) -> Result<FetchOptions> {
-    let mut fetch = FetchOptions::from_env()?;
-    fetch.offline = args.offline;
-    Ok(fetch)
-}
-
 fn describe_base(base: &BaseUsage) -> String {
     let name = &base.description;
     match base.decoded {
         Some((decoded, blocks)) => format!("{name}: decoded {decoded} of {blocks} blocks"),
         None => format!("{name}: read from a raw image"),
-    }
-}
-
-/// A name that is a file here means that file.
-pub(super) fn base_request(args: &BaseArgs) -> Option<BaseRequest> {
-    let image = args.base.as_ref()?;
-    Some(base_named(image, args.base_sha256.clone()))
-}
-
-/// What is a file here is that file, whatever its name.
-pub(super) fn base_named(image: &str, sha256: Option<String>) -> BaseRequest {
-    let path = Path::new(image);
-    if path.is_file() {
-        BaseRequest::Path {
-            path: path.to_owned(),
-            sha256,
-        }
-    } else {
-        BaseRequest::from_setting(image, sha256)
     }
 }
 

@@ -1,21 +1,43 @@
 //! `imgbuild check`: checks profiles without building anything.
 
-use super::args::{CheckArgs, GlobalArgs};
-use super::build::base_named;
-use super::open_project;
+use clap::Args;
+
+use super::base::base_named;
+use super::open::open_project;
+use super::shared_args::{GlobalArgs, ProjectArgs};
 use crate::assemble::check_with_bases;
 use crate::error::Result;
 use crate::job::Job;
-use crate::problem::Problems;
+use crate::problems::Problems;
+use crate::secrets::SecretMode;
 use crate::source::FetchOptions;
 
+/// Arguments of `imgbuild check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    #[command(flatten)]
+    pub project: ProjectArgs,
+    /// Do not check that secrets are available
+    #[arg(long)]
+    pub no_secrets: bool,
+    /// Also check against the base images: IMAGE, or the profiles' own. Never downloads
+    #[arg(long, value_name = "IMAGE", num_args = 0..=1)]
+    pub base: Option<Option<String>>,
+}
+
+/// Checks all profiles.
 pub fn run(args: &CheckArgs, global: &GlobalArgs, job: &Job) -> Result<()> {
     let project = open_project(global, &args.project, &[], job)?;
     let mut problems = Problems::new();
     let given = matches!(&args.base, Some(Some(_)));
     problems.keep(project.check_files(given))?;
     let nodes = project.select(&[], true)?;
-    let plans = problems.keep(project.plans(&nodes, args.no_secrets))?;
+    let mode = if args.no_secrets {
+        SecretMode::Redact
+    } else {
+        SecretMode::Resolve
+    };
+    let plans = problems.keep(project.plans(&nodes, mode))?;
     if let (Some(image), Some(plans)) = (&args.base, &plans) {
         let base = image.as_deref().map(|image| base_named(image, None));
         let fetch = FetchOptions::from_env()?;

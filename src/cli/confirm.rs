@@ -1,9 +1,10 @@
 //! The question before a disk is overwritten.
 
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, BufRead, IsTerminal};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
+use super::output;
 use crate::error::{Error, Result};
 use crate::flash::{Contents, Target};
 use crate::job::Cancel;
@@ -39,8 +40,7 @@ fn is_yes(answer: &str) -> bool {
 
 /// A line from the terminal. A thread waits for it, since a signal does not end the wait.
 fn ask(question: &str, cancel: &Cancel) -> Result<String> {
-    let mut stderr = io::stderr();
-    let _ = write!(stderr, "{question}").and_then(|()| stderr.flush());
+    output::ask(question);
     let (answered, answer) = channel();
     std::thread::spawn(move || {
         let mut line = String::new();
@@ -56,7 +56,7 @@ fn ask(question: &str, cancel: &Cancel) -> Result<String> {
             }
             Err(RecvTimeoutError::Disconnected) => return Ok(String::new()),
             Err(RecvTimeoutError::Timeout) => cancel.check().map_err(|stopped| {
-                let _ = writeln!(io::stderr());
+                output::tell("");
                 stopped.with_hint("nothing was written")
             })?,
         }

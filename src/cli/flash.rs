@@ -1,11 +1,14 @@
 //! `imgbuild flash`: writes a node or an image to a card.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::args::{FlashArgs, GlobalArgs};
-use super::build::{base_request, describe, fetch_options};
-use super::open_project;
+use clap::Args;
+
+use super::base::{BaseArgs, base_request, fetch_options};
+use super::build::describe;
+use super::open::open_project;
+use super::shared_args::{GlobalArgs, ProjectArgs};
 use super::{confirm, output};
 use crate::assemble::{Inputs, open_image, patched_node};
 use crate::clock::source_date_epoch;
@@ -15,6 +18,39 @@ use crate::flash::{Allowed, Contents, FlashOptions, Flashed, System, Target, che
 use crate::job::Job;
 use crate::patch;
 
+/// Arguments of `imgbuild flash`.
+#[derive(Debug, Args)]
+pub struct FlashArgs {
+    /// Image to write: .img, or packed as .xz, .gz, .zst or .zip
+    #[arg(conflicts_with_all = ["profile", "set", "base"], required_unless_present = "profile")]
+    pub image: Option<PathBuf>,
+    /// Node to write, by the name of its profile or by its host name
+    #[arg(short, long, value_name = "NAME")]
+    pub profile: Option<String>,
+    /// Disk to write to, such as /dev/sda or /dev/disk/by-id/usb-…, or a file
+    #[arg(long, value_name = "DEVICE")]
+    pub to: PathBuf,
+    #[command(flatten)]
+    pub project: ProjectArgs,
+    #[command(flatten)]
+    pub base: BaseArgs,
+    /// Overwrite what DEVICE holds without asking
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Do not read back what was written
+    #[arg(long)]
+    pub no_verify: bool,
+    /// Allow a partition as the target
+    #[arg(long)]
+    pub partition: bool,
+    /// Overwrite a disk that this machine's system or /etc/fstab uses; repeat its name to confirm
+    ///
+    /// Mounted disks are still refused.
+    #[arg(long, value_name = "DEVICE")]
+    pub system_disk: Option<PathBuf>,
+}
+
+/// Writes the card.
 pub fn run(args: &FlashArgs, global: &GlobalArgs, job: &Job) -> Result<()> {
     let examine = || {
         let allowed = Allowed {

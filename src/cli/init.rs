@@ -3,12 +3,25 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::args::{GlobalArgs, InitArgs};
+use clap::Args;
+
 use super::output;
+use super::shared_args::GlobalArgs;
 use crate::config::ProfileSource;
 use crate::error::{Error, Result, ResultExt};
 use crate::overlay::Catalog;
 
+/// Arguments of `imgbuild init`.
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// Folder to write profiles/ into [default: that of --project]
+    pub folder: Option<PathBuf>,
+    /// Also write the built-in roles, as overlays/
+    #[arg(long)]
+    pub overlays: bool,
+}
+
+/// Writes the folders.
 pub fn run(args: &InitArgs, global: &GlobalArgs) -> Result<()> {
     let folder = args.folder.as_ref().or(global.project.as_ref());
     let folder = folder.map_or(Path::new("."), PathBuf::as_path);

@@ -6,6 +6,7 @@ use crate::assemble::Built;
 use crate::config::Node;
 use crate::error::Result;
 use crate::project::Project;
+use crate::secrets::SecretMode;
 
 /// More hosts than this are not listed one by one.
 const MANY: usize = 8;
@@ -30,7 +31,7 @@ pub fn next_steps(project: &Project, nodes: &[&Node], built: &Built) -> Result<V
         lines.push(format!("  … and {} more nodes", logins.len() - MANY));
     }
     for node in nodes {
-        let next = project.plan(node, true)?.next;
+        let next = project.plan(node, SecretMode::Redact)?.next;
         lines.extend(next.into_iter().map(|line| format!("  {line}")));
     }
     Ok(lines)

@@ -1,14 +1,36 @@
 //! `imgbuild plan`: shows the edits of a node.
 
-use super::args::{GlobalArgs, PlanArgs};
-use super::open_project;
+use clap::Args;
+
+use super::open::open_project;
 use super::output;
+use super::shared_args::{GlobalArgs, NodeArgs, ProjectArgs};
 use crate::error::{Error, Result, ResultExt};
 use crate::job::Job;
 use crate::patch::touched;
 use crate::plan::{Plan, print_json, print_text, show, showable};
-use crate::problem::nearest;
+use crate::secrets::SecretMode;
+use crate::suggest::did_you_mean;
 
+/// Arguments of `imgbuild plan`.
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    #[command(flatten)]
+    pub nodes: NodeArgs,
+    #[command(flatten)]
+    pub project: ProjectArgs,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Print one file as it will be on the node, with secrets masked
+    ///
+    /// The boot partition is at /boot/firmware. For a file of the base that is only edited, the
+    /// edits are printed.
+    #[arg(long, value_name = "PATH", conflicts_with = "json")]
+    pub show: Option<String>,
+}
+
+/// Shows the plans of the nodes.
 pub fn run(args: &PlanArgs, global: &GlobalArgs, job: &Job) -> Result<()> {
     if args.nodes.profile.is_empty() && !args.nodes.all {
         return Err(Error::usage("which node?")
@@ -16,7 +38,7 @@ pub fn run(args: &PlanArgs, global: &GlobalArgs, job: &Job) -> Result<()> {
     }
     let project = open_project(global, &args.project, &args.nodes.profile, job)?;
     let nodes = project.select(&args.nodes.profile, args.nodes.all)?;
-    let plans = project.plans(&nodes, true)?;
+    let plans = project.plans(&nodes, SecretMode::Redact)?;
     if let Some(path) = &args.show {
         output::text(&shown(&plans, path)?)?;
     } else if args.json {
@@ -62,9 +84,7 @@ fn shown(plans: &[Plan], path: &str) -> Result<String> {
 fn unknown_path(plans: &[Plan], path: &str) -> Error {
     let paths: Vec<String> = plans.iter().flat_map(showable).collect();
     let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
-    let error = Error::usage(format!("--show {path}: the plan has no such file"));
-    match nearest(path, &paths) {
-        Some(near) => error.with_hint(format!("did you mean `{near}`?")),
-        None => error.with_hint("`imgbuild plan` without --show lists the files"),
-    }
+    let hint = did_you_mean(path, &paths);
+    let hint = hint.unwrap_or_else(|| "`imgbuild plan` without --show lists the files".to_owned());
+    Error::usage(format!("--show {path}: the plan has no such file")).with_hint(hint)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::output::tell;
+use super::output::{masked, tell};
 use crate::error::{Error, ErrorKind};
 use crate::job::{Job, Progress, Task};
 
@@ -54,14 +54,14 @@ impl Progress for Bars {
             )),
             None => ProgressBar::new_spinner().with_style(style("{msg:30!} {spinner} {bytes}")),
         };
-        let bar = self.0.add(bar.with_message(label.to_owned()));
+        let bar = self.0.add(bar.with_message(masked(label).into_owned()));
         bar.enable_steady_tick(Duration::from_millis(200));
         Box::new(BarTask(bar))
     }
 
     fn note(&self, message: &str) {
         // When the terminal is gone there is nobody to tell.
-        let _ = self.0.println(message);
+        let _ = self.0.println(masked(message));
     }
 }
 

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
 
+use crate::assemble::Digests;
 use crate::emit::Format;
 
 impl ValueEnum for Format {
@@ -20,6 +21,27 @@ impl ValueEnum for Format {
             Self::ImgGz => "Packed with gzip",
         };
         Some(PossibleValue::new(self.extension()).help(help))
+    }
+}
+
+impl ValueEnum for Digests {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Free, Self::Files, Self::Raw]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let (name, help) = match self {
+            Self::Free => (
+                "none",
+                "Skip checksums that need an extra pass. An img is then copied or cloned at once and is not listed in SHA256SUMS",
+            ),
+            Self::Files => ("files", "Hash every file that is written, in SHA256SUMS"),
+            Self::Raw => (
+                "all",
+                "Also hash the raw image inside packed files, as Raspberry Pi Imager's manifests require. Decodes the whole base",
+            ),
+        };
+        Some(PossibleValue::new(name).help(help))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The keys that do not belong to a role: one row a key, with all that is said of it.
 
+use super::field::{Field, Table};
 use super::kind::Kind;
-use super::schema::{Field, Table};
 use super::value::{Origin, parse_override};
 
 /// One key, as data.
@@ -88,7 +88,7 @@ const NODE: &[Key] = &[
     list(
         "roles",
         Kind::String,
-        "What the node does. Every node also has the role `base`.",
+        "What the node does. Every node also has the role `common`.",
     ),
     key(
         "firstboot",

@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use super::value::{Item, parse_document};
 use crate::error::{Error, Result};
-use crate::problem::{Problem, Problems};
+use crate::problem::Problem;
+use crate::problems::Problems;
 
 /// How the file name of a profile ends.
 pub const SUFFIX: &str = ".toml";
@@ -83,9 +84,10 @@ fn by_name(name: &str) -> Named<'_> {
     if let Some(rest) = name.strip_prefix('.') {
         // macOS keeps attributes in `._x.toml`, Emacs a lock in `.#x.toml`.
         let hidden_profile = lower.ends_with(SUFFIX) && !rest.starts_with(['_', '#']);
-        return match hidden_profile {
-            true => Named::CopyOf(rest.to_owned()),
-            false => Named::Nothing,
+        return if hidden_profile {
+            Named::CopyOf(rest.to_owned())
+        } else {
+            Named::Nothing
         };
     }
     if let Some(original) = original_of(name) {
@@ -320,9 +322,10 @@ pub fn shown(path: &Path) -> std::path::Display<'_> {
 pub fn pasted(path: &Path) -> String {
     let text = shown(path).to_string();
     let plain = |c: char| c.is_alphanumeric() || "/._-+@".contains(c);
-    match text.chars().all(plain) {
-        true => text,
-        false => format!("'{}'", text.replace('\'', "'\\''")),
+    if text.chars().all(plain) {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
     }
 }
 

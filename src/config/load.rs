@@ -10,7 +10,9 @@ use rust_embed::RustEmbed;
 use super::folder::{self, Listing, SUFFIX};
 use super::value::{self, Item, Origin, Value};
 use crate::error::{Error, Result};
-use crate::problem::{Problem, Problems, nearest};
+use crate::problem::Problem;
+use crate::problems::Problems;
+use crate::suggest::did_you_mean;
 
 /// The default profiles: the seed cluster.
 #[derive(RustEmbed)]
@@ -404,15 +406,13 @@ impl Profiles {
     /// `others` are names that would do as well.
     fn unknown(&self, name: &str, others: &[&str]) -> Error {
         let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
-        let choice = match names.len() <= FEW {
-            true => format!("; there are {}", names.join(", ")),
-            false => String::new(),
+        let choice = if names.len() <= FEW {
+            format!("; there are {}", names.join(", "))
+        } else {
+            String::new()
         };
         let error = Error::usage(format!("there is no profile `{name}`{choice}"));
-        match nearest(name, &[&names, others].concat()) {
-            Some(near) => error.with_hint(format!("did you mean `{near}`?")),
-            None => error,
-        }
+        error.with_maybe_hint(did_you_mean(name, &[&names, others].concat()))
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod checks;
 mod core_keys;
+mod field;
 mod folder;
 mod kind;
 mod load;
@@ -12,6 +13,7 @@ mod schema;
 mod value;
 
 pub use checks::{check_cluster, check_stock_base};
+pub use field::{Field, Pattern, Table, full_match};
 pub use kind::{BASE_ALIASES, Kind};
 pub use load::{Overrides, ProfileSource, Profiles, RawProfile};
 pub use net::{Cidr, IpRange, ipv6_network};
@@ -19,5 +21,5 @@ pub use node::{
     BaseSettings, Boot, Cluster, ClusterSettings, DiskSettings, DiskTable, FirstBoot, Locale,
     Network, Node, OptionTable, Ssh, Sudo, Time, User, Wifi,
 };
-pub use schema::{Field, Pattern, Schema, Table, full_match};
+pub use schema::Schema;
 pub use value::{Item, Origin, Value};

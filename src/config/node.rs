@@ -8,13 +8,15 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::core_keys::is_core_table;
+use super::field::dotted;
 use super::kind::parse_size;
 use super::load::{RawProfile, table_of, text_of};
 use super::net::{Cidr, IpRange};
-use super::schema::{Schema, dotted};
+use super::schema::Schema;
 use super::value::{Item, Origin, Value};
 use crate::error::{Error, Result};
-use crate::problem::{Problem, Problems};
+use crate::problem::Problem;
+use crate::problems::Problems;
 
 /// A role's options by name, as values ready for templates.
 pub type OptionTable = BTreeMap<String, serde_json::Value>;
@@ -60,7 +62,8 @@ pub struct Node {
 }
 
 /// How a node learns who it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum FirstBoot {
     /// Cloud-init where the base has it, offline elsewhere.
     Auto,

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use toml::de::{DeTable, DeValue};
 
 use crate::error::Result;
-use crate::problem::{Problem, Problems};
+use crate::problem::Problem;
+use crate::problems::Problems;
 
 /// What the origin of a default is called.
 const DEFAULT: &str = "default";

@@ -10,7 +10,9 @@ use crate::ext4::FileKind;
 use crate::overlay::{Part, Role};
 use crate::patch::units;
 use crate::plan::{Action, Content, Edit};
-use crate::problem::{Problem, Problems, nearest};
+use crate::problem::Problem;
+use crate::problems::Problems;
+use crate::suggest::nearest;
 
 /// Letters that a slip of the finger changes at most.
 const SLIP: usize = 2;
@@ -165,7 +167,7 @@ impl Judge<'_> {
     /// The text of the unit file that the node will have at `path`.
     fn unit_text(&self, path: &str) -> Result<Option<String>> {
         let brought = root_edits(self.edits).find_map(|edit| match &edit.action {
-            Action::Write(Content::Bytes { bytes, .. }, _) if edit.path == path => {
+            Action::Write(Content::Bytes(bytes), _) if edit.path == path => {
                 Some(String::from_utf8_lossy(bytes).into_owned())
             }
             _ => None,

@@ -19,7 +19,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::overlay::Role;
 use crate::patch::{Payloads, accounts};
 use crate::plan::{Account, Action, Edit, Plan};
-use crate::problem::{Problem, Problems};
+use crate::problem::Problem;
+use crate::problems::Problems;
 
 /// A node and what is known of it before it is built.
 pub struct Subject<'a> {

@@ -10,7 +10,9 @@ use crate::error::Result;
 use crate::overlay::Role;
 use crate::patch::accounts;
 use crate::plan::Edit;
-use crate::problem::{Problem, Problems, nearest};
+use crate::problem::Problem;
+use crate::problems::Problems;
+use crate::suggest::nearest;
 
 /// Locales that the C library brings along, whatever can be compiled.
 const BUILT_IN_LOCALES: &[&str] = &["C", "C.UTF-8", "POSIX"];

@@ -9,13 +9,17 @@ use super::files::{Entry, read_folder};
 use super::role::{BUILT_IN, Role};
 use crate::config::{Node, Schema};
 use crate::error::{Error, Result, ResultExt};
+use crate::suggest::did_you_mean;
 
 #[derive(RustEmbed)]
 #[folder = "overlays/"]
 struct BuiltIn;
 
 /// The role that every node has.
-const BASE_ROLE: &str = "base";
+const COMMON_ROLE: &str = "common";
+
+/// What [`COMMON_ROLE`] was called once. Projects of that time still name it.
+const OLD_COMMON_ROLE: &str = "base";
 
 /// Roles by name.
 #[derive(Debug, Clone)]
@@ -35,6 +39,9 @@ impl Catalog {
         if folder.is_dir() {
             for name in role_folders(&folder)? {
                 let path = folder.join(&name);
+                if name == OLD_COMMON_ROLE {
+                    return Err(old_folder(&path));
+                }
                 let label = path.display().to_string();
                 let role = Role::read(&name, &label, &read_folder(&path)?)?;
                 roles.insert(name, role);
@@ -76,10 +83,10 @@ impl Catalog {
         self.roles.values()
     }
 
-    /// The roles of a node with what they bring along, `base` first, each once.
+    /// The roles of a node with what they bring along, `common` first, each once.
     pub fn roles_of(&self, node: &Node) -> Result<Vec<&Role>> {
         let mut found = Vec::new();
-        for name in std::iter::once(BASE_ROLE).chain(node.roles.iter().map(String::as_str)) {
+        for name in std::iter::once(COMMON_ROLE).chain(node.roles.iter().map(String::as_str)) {
             self.collect(name, node, &mut found)?;
         }
         Ok(found)
@@ -115,10 +122,10 @@ impl Catalog {
             "{place}: there is no role `{name}`; there are {}",
             names.join(", ")
         ));
-        match crate::problem::nearest(name, &names) {
-            Some(near) => error.with_hint(format!("did you mean `{near}`?")),
-            None => error,
+        if name == OLD_COMMON_ROLE {
+            return error.with_hint("it is called `common` now, and every node has it");
         }
+        error.with_maybe_hint(did_you_mean(name, &names))
     }
 
     /// `requires` must name roles that exist and must not run in a circle.
@@ -149,6 +156,15 @@ impl Catalog {
         }
         Ok(())
     }
+}
+
+/// A folder that once replaced the role of every node would now be a role that no node has.
+fn old_folder(path: &Path) -> Error {
+    let what = format!(
+        "{}: the role `{OLD_COMMON_ROLE}` is called `{COMMON_ROLE}` now",
+        path.display()
+    );
+    Error::usage(what).with_hint(format!("rename the folder to `{COMMON_ROLE}`"))
 }
 
 fn built_in() -> BTreeMap<String, BTreeMap<String, Entry>> {

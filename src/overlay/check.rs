@@ -8,10 +8,12 @@ use minijinja::Value;
 use super::catalog::Catalog;
 use super::context::{ClusterContext, NodeContext};
 use super::role::{CheckRule, Level, Role};
-use super::template::{Renderer, SecretMode};
+use super::template::Renderer;
 use crate::config::{Cluster, Node, Origin};
 use crate::error::Result;
-use crate::problem::{Problem, Problems};
+use crate::problem::Problem;
+use crate::problems::Problems;
+use crate::secrets::SecretAccess;
 
 /// What rules found.
 #[derive(Debug, Default)]
@@ -21,10 +23,11 @@ pub struct Findings {
     pub notes: BTreeSet<String>,
 }
 
-/// Checks all nodes without any secret. Where their roles are known, returns what these see.
+/// Checks all nodes, with `redacted` secrets. Where their roles are known, returns what these see.
 pub fn check_roles(
     cluster: &Cluster,
     catalog: &Catalog,
+    redacted: &SecretAccess,
     findings: &mut Findings,
 ) -> Result<Option<ClusterContext>> {
     let mut fine = true;
@@ -43,7 +46,7 @@ pub fn check_roles(
         let context = NodeContext::new(&shared, node, &[]);
         for role in &roles {
             let context = context.of_role(role);
-            let renderer = Renderer::new(role, node, context, SecretMode::Redact);
+            let renderer = Renderer::new(role, node, context, redacted.clone());
             let checked = check_role(node, role, &renderer, findings);
             findings.problems.keep(checked)?;
         }

@@ -10,7 +10,7 @@ use super::catalog::Catalog;
 use super::role::Role;
 use crate::config::{Cluster, Node, OptionTable, Sudo};
 use crate::error::Result;
-use crate::problem::Problems;
+use crate::problems::Problems;
 
 /// The first account of a Debian system.
 pub const USER_ID: u32 = 1000;

@@ -98,11 +98,12 @@ fn walk(folder: &Path, prefix: &str, entries: &mut BTreeMap<String, Entry>) -> R
         } else if kind.is_dir() {
             walk(&path, &relative, entries)?;
         } else if kind.is_file() {
-            let entry = match is_understood(&relative) {
-                true => Entry::Bytes(
+            let entry = if is_understood(&relative) {
+                Entry::Bytes(
                     std::fs::read(&path).context(|| format!("reading {}", path.display()))?,
-                ),
-                false => Entry::File(path),
+                )
+            } else {
+                Entry::File(path)
             };
             entries.insert(relative, entry);
         } else {

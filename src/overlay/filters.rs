@@ -2,6 +2,7 @@
 
 use md4::{Digest, Md4};
 use minijinja::{Environment, Error, ErrorKind, Value};
+use zeroize::Zeroizing;
 
 use super::host_key::HostKey;
 use crate::config::Cidr;
@@ -86,7 +87,7 @@ fn cidr_netmask(text: &str) -> Result<String, Error> {
 /// smbpasswd files have it.
 fn nt_hash(password: &str) -> String {
     let utf16: Vec<u8> = password.encode_utf16().flat_map(u16::to_le_bytes).collect();
-    Md4::digest(&utf16)
+    Md4::digest(&*Zeroizing::new(utf16))
         .iter()
         .map(|b| format!("{b:02X}"))
         .collect()

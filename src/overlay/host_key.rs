@@ -4,6 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::SigningKey;
 use sha2::{Digest, Sha512_256};
+use zeroize::Zeroizing;
 
 /// Other labels, other keys: changing one gives every node a new host key.
 const KEY_LABEL: &str = "imgbuild ssh host key v1: ed25519 seed";
@@ -23,7 +24,7 @@ pub struct HostKey {
 impl HostKey {
     /// The key of the node `fqdn`, for whoever has `seed`.
     pub fn derive(seed: &str, fqdn: &str, hostname: &str) -> Self {
-        let secret = derive(KEY_LABEL, &[seed.as_bytes(), fqdn.as_bytes()]);
+        let secret = Zeroizing::new(derive(KEY_LABEL, &[seed.as_bytes(), fqdn.as_bytes()]));
         Self {
             key: SigningKey::from_bytes(&secret),
             comment: format!("root@{hostname}"),
@@ -38,7 +39,7 @@ impl HostKey {
 
     /// The private key as OpenSSH's PROTOCOL.key has it, unencrypted; no line end at the end.
     pub fn private_file(&self) -> String {
-        let mut file = b"openssh-key-v1\0".to_vec();
+        let mut file = Zeroizing::new(b"openssh-key-v1\0".to_vec());
         for text in ["none", "none", ""] {
             put(&mut file, text.as_bytes());
         }
@@ -46,7 +47,7 @@ impl HostKey {
         put(&mut file, &self.public_blob());
         put(&mut file, &self.private_blob());
         let mut text = "-----BEGIN OPENSSH PRIVATE KEY-----\n".to_owned();
-        let encoded = STANDARD.encode(file);
+        let encoded = Zeroizing::new(STANDARD.encode(&*file));
         let mut rest = encoded.as_str();
         while !rest.is_empty() {
             let (line, after) = rest.split_at(LINE.min(rest.len()));
@@ -64,10 +65,10 @@ impl HostKey {
         blob
     }
 
-    fn private_blob(&self) -> Vec<u8> {
+    fn private_blob(&self) -> Zeroizing<Vec<u8>> {
         // ssh-keygen takes a random number, and readers only ask for it to be there twice.
         let check = derive(CHECK_LABEL, &[self.key.as_bytes()]);
-        let mut blob = [&check[..4], &check[..4]].concat();
+        let mut blob = Zeroizing::new([&check[..4], &check[..4]].concat());
         blob.extend(self.public_blob());
         put(&mut blob, &self.key.to_keypair_bytes());
         put(&mut blob, self.comment.as_bytes());
@@ -80,12 +81,12 @@ impl HostKey {
 /// SHA-512/256 of label and parts, each behind its length. Unlike SHA-256 its results say nothing of
 /// those for longer texts.
 fn derive(label: &str, parts: &[&[u8]]) -> [u8; 32] {
-    let mut text = Vec::new();
+    let mut text = Zeroizing::new(Vec::new());
     put(&mut text, label.as_bytes());
     for part in parts {
         put(&mut text, part);
     }
-    Sha512_256::digest(&text).into()
+    Sha512_256::digest(&*text).into()
 }
 
 /// A string as SSH writes it (RFC 4251, section 5): 32 bits of length, then the bytes.

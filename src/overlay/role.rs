@@ -5,10 +5,13 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::files::{Entry, MANIFEST, OverlayFile, Part, clean_path, overlay_files};
+use super::required::Required;
 use super::secret_use::SecretUse;
 use crate::config::{Field, Item, Kind, Origin, Pattern, Table, Value};
 use crate::error::{Error, Result};
-use crate::problem::{Problem, Problems, nearest};
+use crate::problem::Problem;
+use crate::problems::Problems;
+use crate::suggest::did_you_mean;
 
 /// Files of the boot partition that are edited line by line, in small letters as FAT compares names.
 const EDITED_BOOT_FILES: &[&str] = &["/cmdline.txt", "/config.txt"];
@@ -137,20 +140,6 @@ pub struct OptionSpec {
     /// Expression without which setting the option has no effect.
     pub when: Option<String>,
     pub help: String,
-}
-
-/// Whether something must be there: always, never, or on a condition.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(untagged)]
-pub enum Required {
-    Always(bool),
-    When(String),
-}
-
-impl Default for Required {
-    fn default() -> Self {
-        Self::Always(false)
-    }
 }
 
 /// A file fetched at build time.
@@ -326,7 +315,7 @@ impl Role {
         for key in m.check.iter().filter_map(|rule| rule.key.as_deref()) {
             if !key.contains(['.', '{']) && !options.contains(&key) {
                 let what = format!("[[check]]: `key` is `{key}`, and the role has no such option");
-                let hint = nearest(key, &options).map(|near| format!("did you mean `{near}`?"));
+                let hint = did_you_mean(key, &options);
                 problems.push(Problem::new(place, what).with_maybe_hint(hint));
             }
         }
@@ -373,7 +362,7 @@ impl Role {
         let mut problems = Problems::new();
         for path in m.when.keys().filter(|path| !names.contains(&path.as_str())) {
             let what = format!("[when]: the role has no file, folder, link or unit `{path}`");
-            let hint = nearest(path, &names).map(|near| format!("did you mean `{near}`?"));
+            let hint = did_you_mean(path, &names);
             problems.push(Problem::new(place, what).with_maybe_hint(hint));
         }
         for path in m.links.keys().filter(|path| m.modes.contains_key(*path)) {

@@ -4,28 +4,29 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::catalog::Catalog;
-use super::secret_use::{key_of, used_reference};
+use super::secret_check::used_reference;
+use super::secret_use::key_of;
 use crate::config::{Cluster, Node, Origin};
 use crate::error::Result;
-use crate::problem::Problems;
-use crate::secrets::{Refusal, Vault};
+use crate::problems::Problems;
+use crate::secrets::{Refusal, SecretAccess};
 
 /// A node that uses a shared secret, and where the secret is; None when the node has no such.
 type Use<'a> = (&'a Node, Option<&'a (String, Origin)>);
 
-/// Collects the nodes of `cluster` whose shared secrets differ. Without a vault only what differs
+/// Collects the nodes of `cluster` whose shared secrets differ. Where `secrets` are redacted only what differs
 /// whatever the values are is seen: one node has the secret and another has not.
 pub fn check_shared_secrets(
     cluster: &Cluster,
     catalog: &Catalog,
-    vault: Option<&Vault>,
+    secrets: &SecretAccess,
     problems: &mut Problems,
 ) -> Result<()> {
     let mut uses: BTreeMap<&str, Vec<Use<'_>>> = BTreeMap::new();
     for node in &cluster.nodes {
         let roles = catalog.roles_of(node)?;
-        let secrets = roles.iter().flat_map(|role| &role.manifest.secrets);
-        let shared: BTreeSet<&str> = secrets
+        let declared = roles.iter().flat_map(|role| &role.manifest.secrets);
+        let shared: BTreeSet<&str> = declared
             .filter(|(_, secret)| secret.shared)
             .map(|(name, _)| name.as_str())
             .collect();
@@ -38,12 +39,12 @@ pub fn check_shared_secrets(
         }
     }
     for (name, uses) in uses {
-        check_one(name, &uses, vault, problems);
+        check_one(name, &uses, secrets, problems);
     }
     Ok(())
 }
 
-fn check_one(name: &str, uses: &[Use<'_>], vault: Option<&Vault>, problems: &mut Problems) {
+fn check_one(name: &str, uses: &[Use<'_>], secrets: &SecretAccess, problems: &mut Problems) {
     let given: Vec<_> = uses
         .iter()
         .filter_map(|(node, place)| Some((*node, (*place)?)))
@@ -64,14 +65,14 @@ fn check_one(name: &str, uses: &[Use<'_>], vault: Option<&Vault>, problems: &mut
         problems.push(Refusal::new(what).problem(place, &key));
         return;
     }
-    let Some(vault) = vault else { return };
     let mut told = BTreeSet::new();
     for (node, (other, origin)) in &given {
         if other == reference || !told.insert(origin.to_string()) {
             continue;
         }
         // One without a value is told where it is wanted.
-        let (Ok(value), Ok(expected)) = (vault.get(other), vault.get(reference)) else {
+        let (Ok(Some(value)), Ok(Some(expected))) = (secrets.get(other), secrets.get(reference))
+        else {
             continue;
         };
         if value != expected {

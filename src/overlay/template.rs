@@ -10,23 +10,14 @@ use minijinja::{Environment, ErrorKind, UndefinedBehavior, Value, context};
 use super::filters;
 use super::functions;
 use super::host_key::HostKey;
-use super::role::{Required, Role};
+use super::required::Required;
+use super::role::Role;
 use super::secret_use::key_of;
 use crate::config::{Node, Origin};
 use crate::error::{Error, Result};
-use crate::secrets::{REDACTED, Secret, Vault};
+use crate::secrets::{REDACTED, Secret, SecretAccess};
 
-/// Whether rendering may see secrets.
-#[derive(Clone)]
-pub enum SecretMode {
-    /// Take their values from this vault.
-    Resolve(Arc<Vault>),
-    /// Put a placeholder in their place.
-    Redact,
-}
-
-/// A rendered text.
-#[derive(Debug, Clone)]
+/// A rendered text. Without `Debug`: it may hold a secret.
 pub struct Rendered {
     pub text: String,
     /// Whether a secret is in it.
@@ -39,18 +30,19 @@ pub struct Renderer {
     context: Value,
     used: Arc<AtomicBool>,
     failure: Arc<Mutex<Option<Error>>>,
-    access: Arc<SecretAccess>,
+    secrets: Arc<RoleSecrets>,
     place: String,
 }
 
-struct SecretAccess {
-    mode: SecretMode,
+/// The secrets of a node, for the templates of one role.
+struct RoleSecrets {
+    access: SecretAccess,
     references: BTreeMap<String, (String, Origin)>,
     declared: BTreeSet<String>,
     role: String,
 }
 
-impl SecretAccess {
+impl RoleSecrets {
     /// The value; None where it must not be seen.
     fn get(&self, name: &str) -> Result<Option<Secret>> {
         let role = &self.role;
@@ -63,14 +55,8 @@ impl SecretAccess {
             let what = format!("the role {role} uses `{}`, which is not set", key_of(name));
             return Err(Error::usage(what));
         };
-        match &self.mode {
-            SecretMode::Redact => Ok(None),
-            SecretMode::Resolve(vault) => {
-                let value = vault.get(reference);
-                let value = value.map_err(|refusal| refusal.error(origin, &key_of(name)))?;
-                Ok(Some(value))
-            }
-        }
+        let value = self.access.get(reference);
+        value.map_err(|refusal| refusal.error(origin, &key_of(name)))
     }
 
     /// What a template sees.
@@ -83,11 +69,11 @@ impl SecretAccess {
 
 impl Renderer {
     /// A renderer for `role` on `node`; `context` is what templates see.
-    pub fn new(role: &Role, node: &Node, context: Value, mode: SecretMode) -> Self {
+    pub fn new(role: &Role, node: &Node, context: Value, access: SecretAccess) -> Self {
         let used = Arc::new(AtomicBool::new(false));
         let failure = Arc::new(Mutex::new(None));
-        let access = Arc::new(SecretAccess {
-            mode,
+        let secrets = Arc::new(RoleSecrets {
+            access,
             references: node.secrets.clone(),
             declared: role.manifest.secrets.keys().cloned().collect(),
             role: role.name.clone(),
@@ -97,9 +83,9 @@ impl Renderer {
         env.set_syntax(syntax());
         filters::register(&mut env);
         functions::register(&mut env);
-        let names: BTreeSet<String> = access.references.keys().cloned().collect();
+        let names: BTreeSet<String> = secrets.references.keys().cloned().collect();
         env.add_function("has_secret", move |name: &str| names.contains(name));
-        let (slot, source) = (failure.clone(), access.clone());
+        let (slot, source) = (failure.clone(), secrets.clone());
         let get = move |name: &str| {
             source.text(name).map_err(|error| {
                 let message = error.to_string();
@@ -130,7 +116,7 @@ impl Renderer {
             context,
             used,
             failure,
-            access,
+            secrets,
             place: format!("{}/role.toml", role.label),
         }
     }
@@ -192,7 +178,7 @@ impl Renderer {
     /// Whether expressions see the values of secrets, or only what stands in for them. A condition on
     /// a value says nothing without them.
     pub fn sees_secrets(&self) -> bool {
-        matches!(self.access.mode, SecretMode::Resolve(_))
+        self.secrets.access.sees_values()
     }
 
     /// A message, rendered with an `item`. It cannot hold a secret.
@@ -221,12 +207,12 @@ impl Renderer {
 
     /// Whether the secret `name` is given and may be read.
     pub fn can_read(&self, name: &str) -> bool {
-        self.sees_secrets() && self.access.references.contains_key(name)
+        self.sees_secrets() && self.secrets.references.contains_key(name)
     }
 
     /// The value of a secret, where rendering may see secrets.
     pub(super) fn value(&self, name: &str) -> Result<Option<Secret>> {
-        self.access.get(name)
+        self.secrets.get(name)
     }
 
     /// Whether a secret or an option must be there.

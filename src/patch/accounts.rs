@@ -4,6 +4,7 @@
 
 use crate::error::{Error, Result};
 use crate::plan::Account;
+use crate::secrets::Secret;
 
 /// The account files.
 pub const FILES: [&str; 6] = [
@@ -15,8 +16,9 @@ pub const FILES: [&str; 6] = [
     "/etc/subgid",
 ];
 
-/// Contents of the account files. subuid and subgid need not exist.
-#[derive(Debug, Clone)]
+/// Contents of the account files. subuid and subgid need not exist. Without `Debug`: shadow has the hash
+/// of the password.
+#[derive(Clone)]
 pub struct AccountFiles {
     pub passwd: String,
     pub shadow: String,
@@ -172,7 +174,8 @@ fn passwd(text: &str, account: &Account, old_name: &str) -> String {
 }
 
 fn shadow(text: &str, account: &Account, old_name: &str, day: i64) -> String {
-    let hash = account.password_hash.as_deref().unwrap_or(LOCKED);
+    let hash = account.password_hash.as_ref();
+    let hash = hash.map_or(LOCKED, Secret::expose);
     let line = format!("{}:{hash}:{day}:0:99999:7:::", account.name);
     edit_line(text, old_name, line.clone(), |_| line.clone())
 }
@@ -252,7 +255,7 @@ mod tests {
             gid: 1000,
             shell: "/bin/bash".into(),
             groups: vec!["sudo".into(), "video".into(), "gpio".into()],
-            password_hash: Some("$y$j9T$abc$def".into()),
+            password_hash: Some(Secret::new("$y$j9T$abc$def".into())),
         }
     }
 

@@ -14,7 +14,7 @@ pub fn apply(fat: &mut Fat, edits: &[&Edit]) -> Result<()> {
     for edit in edits {
         let place = || format!("{} of the boot partition ({})", edit.path, edit.origin);
         match &edit.action {
-            Action::Write(Content::Bytes { bytes, .. }, _) => {
+            Action::Write(Content::Bytes(bytes), _) => {
                 fat.write_file(&edit.path, bytes).context(place)?;
             }
             Action::Remove => {

@@ -22,6 +22,7 @@ pub use touched::touched;
 pub use used_ranges::used_ranges;
 
 use crate::config::DiskTable;
+use crate::config::FirstBoot;
 use crate::disk::partition_table::{self, Converted, NewIds, PartitionTable};
 use crate::disk::{CowDisk, ReadAt, Window};
 use crate::error::{Error, Result, ResultExt};
@@ -29,7 +30,7 @@ use crate::ext4::{self, Ext4, Need};
 use crate::fat::Fat;
 use crate::job::Cancel;
 use crate::overlay::Part;
-use crate::plan::{Edit, IdentityPath, PayloadRef, Plan, When};
+use crate::plan::{Edit, PayloadRef, Plan, When};
 use cloud_init::CloudInit;
 
 /// The root partition grows in steps of this many bytes; Raspberry Pi OS aligns to them too.
@@ -222,18 +223,18 @@ fn open_root(window: Window, time: i64) -> Result<Ext4> {
     Ext4::open(window, time).context(|| "opening the root file system (ext4)".into())
 }
 
-fn choose_identity(wanted: IdentityPath, found: &CloudInit) -> Result<bool> {
+fn choose_identity(wanted: FirstBoot, found: &CloudInit) -> Result<bool> {
     let refused = match (wanted, found) {
-        (IdentityPath::Offline, _) => return Ok(false),
-        (IdentityPath::Auto, found) => return Ok(*found == CloudInit::Ready),
-        (IdentityPath::CloudInit, CloudInit::Ready) => return Ok(true),
-        (IdentityPath::CloudInit, CloudInit::Absent) => {
+        (FirstBoot::Offline, _) => return Ok(false),
+        (FirstBoot::Auto, found) => return Ok(*found == CloudInit::Ready),
+        (FirstBoot::CloudInit, CloudInit::Ready) => return Ok(true),
+        (FirstBoot::CloudInit, CloudInit::Absent) => {
             Error::usage("`firstboot` is \"cloud-init\", but the base image has no cloud-init")
                 .with_hint(
                 "leave `firstboot` at \"auto\", or start from a Raspberry Pi OS of 2025-11 or later",
             )
         }
-        (IdentityPath::CloudInit, CloudInit::Off(reason)) => Error::usage(format!(
+        (FirstBoot::CloudInit, CloudInit::Off(reason)) => Error::usage(format!(
             "`firstboot` is \"cloud-init\", but cloud-init is switched off in the base image: {reason}"
         ))
         .with_hint("leave `firstboot` at \"auto\", or switch cloud-init on in the base"),

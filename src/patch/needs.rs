@@ -40,8 +40,8 @@ fn brought<'a>(edits: &[&'a Edit], payloads: &'a Payloads) -> Result<BTreeMap<St
     let mut files = BTreeMap::new();
     for edit in edits {
         match &edit.action {
-            Action::Write(Content::Bytes { bytes, .. }, _) => {
-                files.insert(edit.path.clone(), bytes.as_slice());
+            Action::Write(Content::Bytes(bytes), _) => {
+                files.insert(edit.path.clone(), &**bytes);
             }
             Action::Unpack(wanted) => {
                 for entry in payload::tree(payloads, wanted)? {
@@ -89,7 +89,7 @@ impl Counter<'_> {
 
     fn write(&mut self, path: &str, content: &Content) -> Result<()> {
         let len = match content {
-            Content::Bytes { bytes, .. } => bytes.len() as u64,
+            Content::Bytes(bytes) => bytes.len() as u64,
             Content::Payload(wanted) => payload::find(self.payloads, wanted)?.size(),
         };
         self.estimate.file(path, len)

@@ -35,7 +35,7 @@ impl<'a> RootEditor<'a> {
     pub fn apply(&mut self, edit: &Edit) -> Result<()> {
         let path = edit.path.as_str();
         match &edit.action {
-            Action::Write(Content::Bytes { bytes, .. }, attr) => self.write(path, bytes, *attr),
+            Action::Write(Content::Bytes(bytes), attr) => self.write(path, bytes, *attr),
             Action::Write(Content::Payload(wanted), attr) => {
                 self.write_payload(path, wanted, *attr)
             }

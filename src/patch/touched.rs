@@ -77,7 +77,7 @@ fn unit_file<'a>(plan: &'a Plan, unit: &str) -> Option<(&'a str, String)> {
         })
         .collect();
     plan.edits.iter().find_map(|edit| match &edit.action {
-        Action::Write(Content::Bytes { bytes, .. }, _)
+        Action::Write(Content::Bytes(bytes), _)
             if edit.part == Part::Root && candidates.contains(&edit.path) =>
         {
             Some((
@@ -103,7 +103,8 @@ fn parents(path: &str) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::config::DiskTable;
-    use crate::plan::{Account, Attr, IdentityPath, When};
+    use crate::config::FirstBoot;
+    use crate::plan::{Account, Attr, FileBytes, When};
 
     fn edit(path: &str, action: Action) -> Edit {
         Edit {
@@ -119,7 +120,7 @@ mod tests {
         touched(&Plan {
             profile: "p".into(),
             hostname: "h".into(),
-            identity: IdentityPath::Auto,
+            identity: FirstBoot::Auto,
             instance_id: String::new(),
             edits,
             image_size: None,
@@ -148,10 +149,7 @@ mod tests {
     #[test]
     fn units_touch_their_links() {
         let text = "[Install]\nWantedBy=multi-user.target\nAlias=b.service\n";
-        let content = Content::Bytes {
-            bytes: text.into(),
-            secret: false,
-        };
+        let content = Content::Bytes(FileBytes::Plain(text.into()));
         let found = of(vec![
             edit(
                 "/etc/systemd/system/a.service",

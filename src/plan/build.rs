@@ -1,56 +1,41 @@
 //! Makes a plan from a node, its roles and their overlays.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::path::Path;
 
+use super::edit::{Action, Attr, Content, Edit, When, edit};
+use super::file_bytes::FileBytes;
 use super::identity::{identity_edits, password_hash};
+use super::node_plan::Plan;
+use super::payload::{PayloadLocation, PayloadRef};
 use super::ssh_keys::{check_sudo, read_ssh_keys};
-use super::{Action, Attr, Content, Edit, IdentityPath, PayloadLocation, PayloadRef, Plan, When};
-use crate::config::{FirstBoot, Kind, Node, Value};
+use crate::config::{Kind, Node, Value};
 use crate::error::{Error, Result, ResultExt};
 use crate::overlay::{
     Catalog, ClusterContext, FileKind, Findings, NodeContext, OverlayFile, Part, Payload, Renderer,
-    Role, SecretMode, check_rules, check_secrets, clean_path, parse_mode, parse_owner,
+    Role, check_rules, check_secrets, clean_path, parse_mode, parse_owner,
 };
-use crate::problem::{Problem, Problems};
-use crate::secrets::{Vault, expand};
-
-/// What planning is given besides the node.
-#[derive(Clone)]
-pub struct PlanOptions {
-    /// The project's secrets; it also knows the folder that relative paths in profiles start at.
-    pub vault: Arc<Vault>,
-    /// Put placeholders in the place of secrets.
-    pub redact: bool,
-}
-
-impl PlanOptions {
-    fn secret_mode(&self) -> SecretMode {
-        if self.redact {
-            SecretMode::Redact
-        } else {
-            SecretMode::Resolve(self.vault.clone())
-        }
-    }
-}
+use crate::problem::Problem;
+use crate::problems::Problems;
+use crate::secrets::{SecretAccess, expand};
 
 /// Plans one node of the cluster that `shared` describes.
 pub fn plan_node(
     catalog: &Catalog,
     shared: &ClusterContext,
     node: &Node,
-    options: &PlanOptions,
+    secrets: &SecretAccess,
 ) -> Result<Plan> {
     let roles = catalog.roles_of(node)?;
     let mut findings = Findings::default();
     let problems = &mut findings.problems;
-    let ssh_keys = read_ssh_keys(node, &options.vault, problems);
+    let ssh_keys = read_ssh_keys(node, secrets.vault(), problems);
     check_sudo(node, problems);
-    let password_hash = problems.keep(password_hash(node, options))?.flatten();
+    let password_hash = problems.keep(password_hash(node, secrets))?.flatten();
     let context = NodeContext::new(shared, node, &ssh_keys);
     let mut renderers = Vec::new();
     for role in &roles {
-        let renderer = Renderer::new(role, node, context.of_role(role), options.secret_mode());
+        let renderer = Renderer::new(role, node, context.of_role(role), secrets.clone());
         check_secrets(role, &roles, node, &renderer, &mut findings.problems)?;
         let checked = check_rules(node, role, &renderer, true, &mut findings);
         findings.problems.keep(checked)?;
@@ -62,7 +47,7 @@ pub fn plan_node(
         let planner = RolePlanner {
             role,
             renderer,
-            options,
+            project: secrets.vault().project(),
         };
         edits.extend(planner.edits()?);
         next.extend(planner.words(&role.manifest.next)?);
@@ -75,11 +60,7 @@ pub fn plan_node(
     Ok(Plan {
         profile: node.profile.clone(),
         hostname: node.hostname.clone(),
-        identity: match node.first_boot {
-            FirstBoot::Auto => IdentityPath::Auto,
-            FirstBoot::CloudInit => IdentityPath::CloudInit,
-            FirstBoot::Offline => IdentityPath::Offline,
-        },
+        identity: node.first_boot,
         instance_id: identity.instance_id,
         edits,
         image_size: node.disk.size,
@@ -144,20 +125,11 @@ fn node_boot_edits(node: &Node) -> Vec<Edit> {
     edits
 }
 
-pub(super) fn edit(part: Part, path: &str, origin: &str, action: Action) -> Edit {
-    Edit {
-        part,
-        path: path.to_owned(),
-        when: When::Always,
-        origin: origin.to_owned(),
-        action,
-    }
-}
-
 struct RolePlanner<'a> {
     role: &'a Role,
     renderer: &'a Renderer,
-    options: &'a PlanOptions,
+    /// Relative paths start here.
+    project: &'a Path,
 }
 
 impl RolePlanner<'_> {
@@ -223,7 +195,7 @@ impl RolePlanner<'_> {
         if secret {
             keep_secret(file, attr)?;
         }
-        let action = Action::Write(Content::Bytes { bytes, secret }, attr);
+        let action = Action::Write(Content::Bytes(FileBytes::new(bytes, secret)), attr);
         Ok(Some(self.edit(file.part, &file.path, action)))
     }
 
@@ -236,7 +208,7 @@ impl RolePlanner<'_> {
             return Ok(None);
         }
         let location = match (render(&payload.file)?, render(&payload.url)?) {
-            (Some(file), _) => PayloadLocation::File(expand(&file, self.options.vault.project())),
+            (Some(file), _) => PayloadLocation::File(expand(&file, self.project)),
             (None, Some(url)) => PayloadLocation::Url(url),
             (None, None) => {
                 return Err(Error::usage(format!(
@@ -260,13 +232,12 @@ impl RolePlanner<'_> {
             strip: payload.strip,
             elf: payload.elf.clone(),
         };
-        let action = match payload.unpack {
-            true => Action::Unpack(reference),
-            false => {
-                let mode = parse_mode(&payload.mode).map_err(usage)?;
-                let attr = self.attr(&path, mode)?;
-                Action::Write(Content::Payload(reference), attr)
-            }
+        let action = if payload.unpack {
+            Action::Unpack(reference)
+        } else {
+            let mode = parse_mode(&payload.mode).map_err(usage)?;
+            let attr = self.attr(&path, mode)?;
+            Action::Write(Content::Payload(reference), attr)
         };
         Ok(Some(self.edit(Part::Root, &path, action)))
     }

@@ -7,12 +7,13 @@ use std::sync::LazyLock;
 use regex_lite::Regex;
 use sha2::{Digest, Sha256};
 
-use super::build::{PlanOptions, edit};
-use super::{Account, Action, Attr, Content, Edit, When};
+use super::account::Account;
+use super::edit::{Action, Attr, Content, Edit, When, edit};
+use super::file_bytes::FileBytes;
 use crate::config::{Node, Sudo, full_match};
 use crate::error::{Error, Result};
 use crate::overlay::{Part, USER_ID};
-use crate::secrets::{REDACTED, Refusal};
+use crate::secrets::{Refusal, Secret, SecretAccess};
 
 const ORIGIN: &str = "identity";
 
@@ -44,7 +45,7 @@ pub struct Identity {
 pub fn identity_edits(
     node: &Node,
     ssh_keys: &[String],
-    password_hash: Option<String>,
+    password_hash: Option<Secret>,
 ) -> Result<Identity> {
     let user_data = user_data(node, ssh_keys, password_hash.is_some())?;
     let instance_id = instance_id(&user_data);
@@ -88,18 +89,18 @@ fn is_crypt_hash(text: &str) -> bool {
 }
 
 /// The hash of the user's password, if there is one.
-pub fn password_hash(node: &Node, options: &PlanOptions) -> Result<Option<String>> {
+pub fn password_hash(node: &Node, secrets: &SecretAccess) -> Result<Option<Secret>> {
     const KEY: &str = "secrets.password_hash";
     let Some((reference, origin)) = node.secrets.get("password_hash") else {
         return Ok(None);
     };
-    if options.redact {
-        return Ok(Some(REDACTED.to_owned()));
-    }
-    let value = options.vault.get(reference);
+    let value = secrets.get(reference);
     let value = value.map_err(|refusal| refusal.error(origin, KEY))?;
+    let Some(value) = value else {
+        return Ok(Some(Secret::redacted()));
+    };
     if is_crypt_hash(value.expose()) {
-        return Ok(Some(value.expose().to_owned()));
+        return Ok(Some(value));
     }
     let what = "the value is not a whole crypt hash of the kind yescrypt (`$y$`), SHA-512 (`$6$`), SHA-256 (`$5$`), bcrypt (`$2b$`) or scrypt (`$7$`)";
     Err(Refusal::new(what)
@@ -112,11 +113,12 @@ fn write(path: &str, text: &str, mode: u32) -> Edit {
 }
 
 fn write_as(path: &str, text: &str, attr: Attr) -> Edit {
-    let content = Content::Bytes {
-        bytes: text.as_bytes().to_vec(),
-        secret: false,
-    };
+    let content = plain(text);
     edit(Part::Root, path, ORIGIN, Action::Write(content, attr))
+}
+
+fn plain(text: &str) -> Content {
+    Content::Bytes(FileBytes::Plain(text.as_bytes().to_vec()))
 }
 
 fn on(when: When, mut edit: Edit) -> Edit {
@@ -124,7 +126,7 @@ fn on(when: When, mut edit: Edit) -> Edit {
     edit
 }
 
-fn account_edits(node: &Node, password_hash: Option<String>) -> Vec<Edit> {
+fn account_edits(node: &Node, password_hash: Option<Secret>) -> Vec<Edit> {
     let user = &node.user;
     let mut groups = user.groups.clone();
     if user.sudo == Sudo::None {
@@ -215,10 +217,7 @@ fn instance_id(user_data: &str) -> String {
 
 fn seed_edits(user_data: &str, instance_id: &str) -> Vec<Edit> {
     let boot_file = |path: &str, text: &str| {
-        let content = Content::Bytes {
-            bytes: text.as_bytes().to_vec(),
-            secret: false,
-        };
+        let content = plain(text);
         edit(
             Part::Boot,
             path,

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value as Json, json};
 
-use super::{Action, Attr, Content, Edit, PayloadLocation, PayloadRef, Plan};
+use super::edit::{Action, Attr, Content, Edit};
+use super::node_plan::Plan;
+use super::payload::{PayloadLocation, PayloadRef};
 use crate::config::DiskTable;
 use crate::overlay::Part;
 use crate::secrets::REDACTED;
@@ -103,9 +105,10 @@ fn entry(first: &str, notes: &str, paths: &[String]) -> String {
     let mut out = match line.trim_end() {
         line if width(line) <= WIDTH => format!("{line}\n"),
         _ => {
-            let first = match width(first) <= WIDTH {
-                true => format!("{first}\n"),
-                false => wrapped(first, ""),
+            let first = if width(first) <= WIDTH {
+                format!("{first}\n")
+            } else {
+                wrapped(first, "")
             };
             format!("{first}{}", wrapped(notes, "    "))
         }
@@ -274,13 +277,14 @@ impl Row {
     fn of_action(edit: &Edit) -> Self {
         let file = Some(AT_PATH);
         match &edit.action {
-            Action::Write(Content::Bytes { bytes, secret }, attr) => Self {
+            Action::Write(Content::Bytes(bytes), attr) => Self {
                 attr: Some(*attr),
-                size: match secret {
-                    true => REDACTED.to_owned(),
-                    false => bytes.len().to_string(),
+                size: if bytes.is_secret() {
+                    REDACTED.to_owned()
+                } else {
+                    bytes.len().to_string()
                 },
-                secret: *secret,
+                secret: bytes.is_secret(),
                 ..Self::new("write", file)
             },
             Action::Write(Content::Payload(payload), attr) => Self {

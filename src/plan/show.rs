@@ -1,7 +1,9 @@
 //! What one path of a planned node will hold, for people. Works on plans whose secrets are masked.
 
+use super::edit::{Action, Content, Edit, When};
+use super::node_plan::Plan;
+use super::payload::PayloadLocation;
 use super::print::display_path;
-use super::{Action, Content, Edit, PayloadLocation, Plan, When};
 use crate::secrets::REDACTED;
 
 /// What an edit puts at a path.
@@ -44,9 +46,9 @@ fn path_of(edit: &Edit) -> Option<String> {
 
 fn text_of(edit: &Edit) -> String {
     match &edit.action {
-        Action::Write(Content::Bytes { bytes, secret }, _) => match std::str::from_utf8(bytes) {
+        Action::Write(Content::Bytes(bytes), _) => match std::str::from_utf8(bytes) {
             // Made from the placeholder, as a hash is: it would look like the real one.
-            Ok(text) if *secret && !text.contains(REDACTED) => lines([REDACTED]),
+            Ok(text) if bytes.is_secret() && !text.contains(REDACTED) => lines([REDACTED]),
             Ok(text) => text.to_owned(),
             Err(_) => lines([format!("({} bytes that are not text)", bytes.len())]),
         },

@@ -1,7 +1,8 @@
 //! Who may log in to a node: the keys of `user.ssh_keys`, and whether anybody can at all.
 
 use crate::config::{Node, Origin, Sudo};
-use crate::problem::{Problem, Problems};
+use crate::problem::Problem;
+use crate::problems::Problems;
 use crate::secrets::{Refusal, Vault};
 use crate::ssh_key::{check_line, is_authority, is_private};
 
@@ -45,10 +46,10 @@ fn read_entry(
     let text = vault.text_file(path).map_err(|r| r.or_hint(MAKE_ONE))?;
     let before = problems.len();
     let lines = read_lines(&text, path, origin, problems);
-    match lines.is_empty() && problems.len() == before {
-        true => Err(Refusal::new(format!("{path} has no key in it")).with_hint(MAKE_ONE)),
-        false => Ok(lines),
+    if lines.is_empty() && problems.len() == before {
+        return Err(Refusal::new(format!("{path} has no key in it")).with_hint(MAKE_ONE));
     }
+    Ok(lines)
 }
 
 /// The keys in `text`, which is that of the file `path`, or of the entry itself.

@@ -1,6 +1,6 @@
 //! `env:NAME`, `file:PATH`, `cmd:COMMAND`: what can be said about a reference without following it.
 
-use super::Refusal;
+use super::refusal::Refusal;
 
 /// Where a secret is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,7 +129,11 @@ mod tests {
             "cmd: ",
         ] {
             let refusal = Reference::parse(bad).unwrap_err();
-            assert!(!refusal.what.contains("hunter"), "{bad}: {}", refusal.what);
+            assert!(
+                !refusal.what().contains("hunter"),
+                "{bad}: {}",
+                refusal.what()
+            );
         }
         assert_eq!(Reference::parse("file:a:b"), Ok(Reference::File("a:b")));
         assert_eq!(

@@ -1,7 +1,8 @@
 //! What every value of a secret must be like, whatever it is for.
 
 use super::placeholder::placeholder;
-use super::{Refusal, Secret};
+use super::refusal::Refusal;
+use super::secret::Secret;
 
 /// Takes what a file, a variable or a command gave. Line ends at the end are not part of a secret.
 pub fn accept(bytes: &[u8]) -> Result<Secret, Refusal> {
@@ -13,7 +14,7 @@ pub fn accept(bytes: &[u8]) -> Result<Secret, Refusal> {
     match placeholder(value) {
         Some(why) => Err(Refusal::new(format!("the value {why}"))
             .with_hint("put the real secret where this reference points")),
-        None => Ok(Secret(value.to_owned())),
+        None => Ok(Secret::new(value.to_owned())),
     }
 }
 
@@ -47,13 +48,13 @@ fn check_shape(value: &str) -> Result<(), Refusal> {
     if value.chars().any(is_invisible) {
         return refuse("the value has a character in it that cannot be seen");
     }
-    match is_quoted(value) {
-        true => Err(
+    if is_quoted(value) {
+        return Err(
             Refusal::new("the value stands in quotes, which would be part of it")
                 .with_hint("take the quotes away"),
-        ),
-        false => Ok(()),
+        );
     }
+    Ok(())
 }
 
 /// Control characters, zero-width ones, and those that change the direction of writing.
@@ -108,7 +109,11 @@ mod tests {
             let Err(refusal) = accept(value) else {
                 panic!("{value:?}")
             };
-            assert!(refusal.what.contains(why), "{value:?}: {}", refusal.what);
+            assert!(
+                refusal.what().contains(why),
+                "{value:?}: {}",
+                refusal.what()
+            );
             assert!(!format!("{refusal:?}").contains("hunter"), "{value:?}");
         }
     }

@@ -4,21 +4,25 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 
+use zeroize::Zeroizing;
+
+use super::command::{self, LIMIT, Overheard};
+use super::mask::Mask;
 use super::memo::Memo;
 use super::reference::Reference;
-use super::{Refusal, Secret, expand, value};
-
-/// Secrets and keys are a line or a few; what is larger is another file, or one without an end.
-const LIMIT: usize = 64 << 10;
+use super::refusal::Refusal;
+use super::secret::Secret;
+use super::{expand, value};
 
 /// The secrets of one project, as far as they were asked for.
 pub struct Vault {
     project: PathBuf,
     secrets: Memo<Result<Secret, Refusal>>,
     texts: Memo<Result<Arc<str>, Refusal>>,
+    mask: Mask,
+    overheard: Overheard,
 }
 
 impl Vault {
@@ -28,6 +32,8 @@ impl Vault {
             project: project.to_owned(),
             secrets: Memo::default(),
             texts: Memo::default(),
+            mask: Mask::default(),
+            overheard: Overheard::default(),
         }
     }
 
@@ -36,10 +42,23 @@ impl Vault {
         &self.project
     }
 
+    /// Hides what was resolved so far, and what will be.
+    pub fn mask(&self) -> &Mask {
+        &self.mask
+    }
+
+    /// What commands said on stderr and nobody has been told yet.
+    pub fn overheard(&self) -> &Overheard {
+        &self.overheard
+    }
+
     /// The value that `reference` leads to.
     pub fn get(&self, reference: &str) -> Result<Secret, Refusal> {
-        self.secrets
-            .get(reference, || value::accept(&self.follow(reference)?))
+        self.secrets.get(reference, || {
+            let secret = value::accept(&self.follow(reference)?)?;
+            self.mask.add(&secret);
+            Ok(secret)
+        })
     }
 
     /// The text of a file that is no secret. Bytes that are not UTF-8 are replaced, a byte order mark
@@ -57,10 +76,10 @@ impl Vault {
         })
     }
 
-    fn follow(&self, reference: &str) -> Result<Vec<u8>, Refusal> {
+    fn follow(&self, reference: &str) -> Result<Zeroizing<Vec<u8>>, Refusal> {
         match Reference::parse(reference)? {
             Reference::Environment(name) => match std::env::var_os(name) {
-                Some(value) => Ok(value.into_encoded_bytes()),
+                Some(value) => Ok(Zeroizing::new(value.into_encoded_bytes())),
                 None => Err(
                     Refusal::new(format!("the environment variable {name} is not set")).with_hint(
                         format!(
@@ -70,13 +89,13 @@ impl Vault {
                 ),
             },
             Reference::File(path) => read(&expand(path, &self.project)),
-            Reference::Command(command) => run(command),
+            Reference::Command(command) => command::run(command, &self.overheard),
         }
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, Refusal> {
-    let mut bytes = Vec::new();
+fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Refusal> {
+    let mut bytes = command::buffer();
     if is_named_pipe(path) {
         return Err(Refusal::new(format!(
             "{} is a named pipe, which would be waited for without end",
@@ -86,14 +105,12 @@ fn read(path: &Path) -> Result<Vec<u8>, Refusal> {
     File::open(path)
         .and_then(|file| file.take(LIMIT as u64 + 1).read_to_end(&mut bytes))
         .map_err(|error| Refusal::new(format!("reading {}: {error}", path.display())))?;
-    match bytes.len() > LIMIT {
-        true => Err(Refusal::new(format!(
-            "{} is larger than {} KiB",
-            path.display(),
-            LIMIT >> 10
-        ))),
-        false => Ok(bytes),
+    if bytes.len() > LIMIT {
+        let limit = LIMIT >> 10;
+        let what = format!("{} is larger than {limit} KiB", path.display());
+        return Err(Refusal::new(what));
     }
+    Ok(bytes)
 }
 
 /// Those of a shell's `<(…)` are in /dev/fd, and have a writer.
@@ -103,39 +120,6 @@ fn is_named_pipe(path: &Path) -> bool {
     is_pipe && !path.starts_with("/dev") && !path.starts_with("/proc")
 }
 
-/// What `command` prints. It is not quoted in messages: it may hold a secret.
-fn run(command: &str) -> Result<Vec<u8>, Refusal> {
-    let failed = |error: std::io::Error| Refusal::new(format!("running the command: {error}"));
-    let mut child = Command::new("sh")
-        .args(["-c", command])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::inherit())
-        .spawn()
-        .map_err(failed)?;
-    let mut bytes = Vec::new();
-    let got = match child.stdout.take() {
-        Some(out) => out.take(LIMIT as u64 + 1).read_to_end(&mut bytes),
-        None => Ok(0),
-    };
-    if bytes.len() > LIMIT {
-        // It may have ended between the two; then there is nothing to kill.
-        let _ = child.kill();
-    }
-    let status = child.wait().map_err(failed)?;
-    got.map_err(failed)?;
-    if bytes.len() > LIMIT {
-        let limit = LIMIT >> 10;
-        return Err(Refusal::new(format!(
-            "the command printed more than {limit} KiB"
-        )));
-    }
-    match status.success() {
-        true => Ok(bytes),
-        false => Err(Refusal::new(format!("the command failed: {status}"))),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,7 +127,7 @@ mod tests {
     fn said(reference: &str, project: &Path) -> String {
         match Vault::new(project).get(reference) {
             Ok(_) => panic!("{reference} has a value"),
-            Err(refusal) => refusal.what,
+            Err(refusal) => refusal.what().to_owned(),
         }
     }
 

@@ -18,7 +18,7 @@ use crate::common::images::{
 };
 use imgbuild::disk::STRETCH;
 use imgbuild::overlay::Part;
-use imgbuild::plan::{Action, Content, Edit, Plan, When};
+use imgbuild::plan::{Action, Content, Edit, FileBytes, Plan, When};
 
 /// A base, read once.
 struct Base {
@@ -337,7 +337,7 @@ impl<'a> Node<'a> {
         }
         assert!(met > 0, "{}: no secret reached the node", self.name);
         for edit in self.edits() {
-            if let Action::Write(Content::Bytes { secret: true, .. }, attr) = &edit.action {
+            if let Action::Write(Content::Bytes(FileBytes::Secret(_)), attr) = &edit.action {
                 let fine = edit.part == Part::Root && attr.mode == 0o600 && attr.uid == 0;
                 assert!(fine, "{}: {} {attr:?}", self.name, edit.path);
             }

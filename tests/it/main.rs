@@ -18,6 +18,7 @@ mod partition_table;
 mod profiles;
 mod raw_images;
 mod rooms;
+mod secrets;
 mod snapshots;
 mod source;
 mod splice;

@@ -12,6 +12,7 @@ use imgbuild::overlay::{Catalog, Part};
 use imgbuild::patch::touched;
 use imgbuild::plan::{Action, Content, Plan, print_json, print_text, show, showable};
 use imgbuild::project::Project;
+use imgbuild::secrets::SecretMode;
 
 const KEY: &str = "user.ssh_keys=[\"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFx4yGxaHatYPPQHQCCNnjo6Ko5pJMxJK/05Ms7MyNTe test\"]";
 
@@ -26,7 +27,9 @@ fn default_plans() -> Vec<Plan> {
     }
     let project = Project::open(Some(folder.path()), &[KEY.to_owned()], &[]).unwrap();
     let nodes = project.select(&[], true).unwrap();
-    let plans = nodes.iter().map(|node| project.plan(node, true).unwrap());
+    let plans = nodes
+        .iter()
+        .map(|node| project.plan(node, SecretMode::Redact).unwrap());
     plans.collect()
 }
 
@@ -44,11 +47,11 @@ fn copied(plan: &Plan) -> BTreeSet<String> {
     let edits = plan.edits.iter().filter(|edit| edit.part == Part::Root);
     edits
         .filter(|edit| match &edit.action {
-            Action::Write(Content::Bytes { bytes, .. }, _) => {
+            Action::Write(Content::Bytes(bytes), _) => {
                 let source = format!("{}/root{}", edit.origin, edit.path);
                 built_in
                     .iter()
-                    .any(|(path, content)| *path == source && content == bytes)
+                    .any(|(path, content)| *path == source && **content == **bytes)
             }
             _ => false,
         })

@@ -12,7 +12,7 @@ shellcheck overlays/pihole/root/usr/lib/imgbuild/pihole-installer tests/roles/ch
 top=$(mktemp -d)
 trap 'rm -rf "$top"' EXIT
 export IMGBUILD_ROOT="$top"
-report() { sh overlays/base/root/usr/lib/imgbuild/report "$@" >/dev/null; }
+report() { sh overlays/common/root/usr/lib/imgbuild/report "$@" >/dev/null; }
 status=$top/boot/firmware/imgbuild-status.txt
 expect() { grep -q "$1" "$status" || { echo "no '$1' in:"; cat "$status"; exit 1; }; }
 

@@ -81,7 +81,7 @@ class Pihole(unittest.TestCase):
 
     def sandbox(self, top: str, password: str) -> Sandbox:
         node = Sandbox(top, "overlays/pihole/root/usr/lib/imgbuild/pihole")
-        node.file("usr/lib/imgbuild/firstboot.sh", node.moved((REPO / "overlays/base/root/usr/lib/imgbuild/firstboot.sh").read_text()))
+        node.file("usr/lib/imgbuild/firstboot.sh", node.moved((REPO / "overlays/common/root/usr/lib/imgbuild/firstboot.sh").read_text()))
         node.file("usr/lib/imgbuild/report", PROLOGUE)
         node.file("usr/sbin/nft", "")
         node.file("etc/pihole/pihole.toml", "# a configuration")

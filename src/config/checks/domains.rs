@@ -1,7 +1,8 @@
 //! Names of nodes below the domain.
 
 use crate::config::node::Cluster;
-use crate::problem::{Problem, Problems};
+use crate::problem::Problem;
+use crate::problems::Problems;
 
 /// The longest name that DNS can carry.
 const LONGEST: usize = 253;

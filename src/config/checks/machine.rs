@@ -2,7 +2,8 @@
 
 use crate::config::kind::{BASE_ALIASES, STOCK_SHELLS, is_system_group, modern_zone};
 use crate::config::node::{DiskTable, FirstBoot, Node};
-use crate::problem::{Problem, Problems};
+use crate::problem::Problem;
+use crate::problems::Problems;
 
 /// Steps of the fan that the firmware of a PoE HAT knows.
 const FAN_STEPS: usize = 4;

@@ -2,10 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::Provides;
+use super::provides::Provides;
 use crate::config::net::{Cidr, IpRange};
 use crate::config::node::{Cluster, Node};
-use crate::problem::{Problem, Problems};
+use crate::problem::Problem;
+use crate::problems::Problems;
 
 /// Networks that a LAN can be.
 const PRIVATE: &[&str] = &["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"];

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::{Reason, name};
+use super::reason::Reason;
 use crate::config::net::{Cidr, IpRange, ipv6_network};
 
 pub fn ipv4(text: &str) -> Result<Ipv4Addr, Reason> {
@@ -41,19 +41,6 @@ fn is_ipv6_host(address: Ipv6Addr) -> bool {
         && address.to_ipv4_mapped().is_none()
         && first & 0xff80 != 0xfe80
         && (first, second) != (0x2001, 0x0db8)
-}
-
-pub fn address_or_name(text: &str) -> Result<(), Reason> {
-    let is_ipv4 = text.contains(|c: char| c.is_ascii_digit())
-        && text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-    let is_ipv6 = text.contains(':')
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_hexdigit() || b == b':' || b == b'.');
-    if is_ipv4 || is_ipv6 {
-        return ip(text).map(drop);
-    }
-    name::dns_name(text).map_err(|_| format!("`{text}` is neither an address nor a host name"))
 }
 
 /// A port behind an address; `parse` alone would take a sign.

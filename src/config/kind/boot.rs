@@ -3,8 +3,8 @@
 //! Source: Raspberry Pi's documentation of config.txt (conditional filters), and the device tree of the PoE
 //! HAT, whose `poe_fan_temp0` … are thousandths of a degree.
 
-use super::Reason;
-use crate::problem::nearest;
+use super::reason::Reason;
+use crate::suggest::{nearest, or_meant};
 
 /// Words of cmdline.txt that decide what starts, and who sets them.
 const OWN_WORDS: &[(&str, &str)] = &[
@@ -265,7 +265,7 @@ fn filter(line: &str) -> Result<(), Reason> {
     if known || FILTERS_WITH_VALUE.iter().any(|f| name.starts_with(f)) {
         return Ok(());
     }
-    let near = nearest(name, FILTERS).map_or(String::new(), |n| format!("; did you mean `[{n}]`?"));
+    let near = or_meant(nearest(name, FILTERS).map(|near| format!("[{near}]")));
     Err(format!(
         "the firmware has no filter `{line}`, and would skip what follows{near}"
     ))

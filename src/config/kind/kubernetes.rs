@@ -3,7 +3,7 @@
 //! Source: Kubernetes' documentation "Labels and Selectors", "Taints and Tolerations", and the kubelet's
 //! `--node-labels` (which namespaces a node may set on itself).
 
-use super::Reason;
+use super::reason::Reason;
 
 /// Keys of `kubernetes.io` that a kubelet may set on its own node.
 const NODE_LABELS: &[&str] = &[
@@ -81,11 +81,12 @@ pub fn label(text: &str) -> Result<(), Reason> {
     qualified_name(key)?;
     label_value(value)?;
     if let Some((_, right)) = FACTS.iter().find(|(fact, _)| *fact == key) {
-        return match value == *right {
-            true => Ok(()),
-            false => Err(format!(
+        return if value == *right {
+            Ok(())
+        } else {
+            Err(format!(
                 "`{text}` contradicts what the node is, so that nothing is scheduled on it; leave it to the kubelet"
-            )),
+            ))
         };
     }
     if is_reserved(key) {

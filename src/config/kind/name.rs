@@ -2,7 +2,8 @@
 
 use std::net::IpAddr;
 
-use super::{Reason, address};
+use super::address;
+use super::reason::Reason;
 
 /// Names of a hosts file and of Raspberry Pi OS that no node can have.
 const RESERVED_HOSTNAMES: &[&str] = &[
@@ -224,10 +225,26 @@ fn labels(name: &str) -> Result<(), Reason> {
     Ok(())
 }
 
+pub fn address_or_name(text: &str) -> Result<(), Reason> {
+    let is_ipv4 = text.contains(|c: char| c.is_ascii_digit())
+        && text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    let is_ipv6 = text.contains(':')
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_hexdigit() || b == b':' || b == b'.');
+    if is_ipv4 || is_ipv6 {
+        return address::ip(text).map(drop);
+    }
+    dns_name(text).map_err(|_| format!("`{text}` is neither an address nor a host name"))
+}
+
 pub fn dns_name(name: &str) -> Result<(), Reason> {
-    labels(name).map_err(|why| match name.contains("://") {
-        true => format!("`{name}` is a URL; write the name alone"),
-        false => why,
+    labels(name).map_err(|why| {
+        if name.contains("://") {
+            format!("`{name}` is a URL; write the name alone")
+        } else {
+            why
+        }
     })
 }
 

@@ -1,7 +1,7 @@
 //! Time zones, locales, keyboards and countries. What the base really has is seen in the base.
 
-use super::Reason;
-use crate::problem::nearest;
+use super::reason::Reason;
+use crate::suggest::{nearest, or_meant};
 
 /// ISO 3166-1 alpha-2.
 const COUNTRIES: &str = "AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS BT BV BW BY \
@@ -47,7 +47,7 @@ pub fn time_zone(text: &str) -> Result<(), Reason> {
     if names.contains(&text) {
         return Ok(());
     }
-    let near = nearest(text, &names).map_or(String::new(), |n| format!("; did you mean `{n}`?"));
+    let near = or_meant(nearest(text, &names));
     Err(format!(
         "there is no time zone `{text}`; zones are named like `Europe/Berlin`{near}"
     ))
@@ -88,9 +88,7 @@ pub fn locale(text: &str) -> Result<(), Reason> {
     if known.contains(&place) {
         return Ok(());
     }
-    let near = nearest(place, &known).map_or(String::new(), |n| {
-        format!("; did you mean `{n}.{charset}`?")
-    });
+    let near = or_meant(nearest(place, &known).map(|near| format!("{near}.{charset}")));
     Err(format!("glibc has no locale `{text}`{near}"))
 }
 
@@ -116,8 +114,8 @@ fn layout(text: &str) -> Result<(), Reason> {
                 .copied()
                 .find(|k| name.starts_with(&format!("{k}-")))
         })
-        .or_else(|| nearest(name, &known))
-        .map_or(String::new(), |n| format!("; did you mean `{n}`?"));
+        .or_else(|| nearest(name, &known));
+    let near = or_meant(near);
     Err(format!(
         "`{name}` is not a keyboard layout of XKB, such as `gb`, `us` or `de`{near}"
     ))
@@ -128,15 +126,13 @@ pub fn country(text: &str) -> Result<(), Reason> {
         return Ok(());
     }
     let upper = text.to_uppercase();
-    let near = known_as(text)
-        .map(str::to_owned)
-        .or_else(|| {
-            COUNTRIES
-                .split_whitespace()
-                .any(|c| c == upper)
-                .then_some(upper)
-        })
-        .map_or(String::new(), |n| format!("; did you mean `{n}`?"));
+    let near = known_as(text).map(str::to_owned).or_else(|| {
+        COUNTRIES
+            .split_whitespace()
+            .any(|c| c == upper)
+            .then_some(upper)
+    });
+    let near = or_meant(near);
     Err(format!(
         "`{text}` is not a country code of ISO 3166, such as `GB` or `DE`{near}"
     ))

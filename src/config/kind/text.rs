@@ -1,8 +1,8 @@
 //! Texts of a form: URLs, versions, digests, dates, paths, tags.
 
-use super::Reason;
+use super::reason::Reason;
 use crate::clock;
-use crate::problem::{nearest, quoted};
+use crate::suggest::{nearest, or_meant, quoted};
 
 /// Everything a profile says goes into a file of the node, where a line end would start another line.
 pub fn one_line(text: &str) -> Result<(), Reason> {
@@ -36,7 +36,7 @@ pub fn url(text: &str) -> Result<(), Reason> {
         return Err(format!("`{text}`: what follows the colon is not a port"));
     }
     let is_ipv6 = host.starts_with('[') && host.ends_with(']');
-    if !is_ipv6 && super::address::address_or_name(&host.to_lowercase()).is_err() {
+    if !is_ipv6 && super::name::address_or_name(&host.to_lowercase()).is_err() {
         return Err(format!(
             "`{text}`: `{host}` is neither a host name nor an address"
         ));
@@ -205,8 +205,7 @@ pub fn base_image(text: &str) -> Result<(), Reason> {
     if IMAGE_ENDINGS.iter().any(|ending| lower.ends_with(ending)) {
         return Ok(());
     }
-    let near =
-        nearest(text, BASE_ALIASES).map_or(String::new(), |n| format!("; did you mean `{n}`?"));
+    let near = or_meant(nearest(text, BASE_ALIASES));
     Err(format!(
         "`{text}` is neither {}, nor a URL, nor a path that ends in .img, .img.xz, .img.gz, .img.zst or .zip{near}",
         quoted(BASE_ALIASES)

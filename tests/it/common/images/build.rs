@@ -8,6 +8,7 @@ use std::process::Command;
 use imgbuild::config::ProfileSource;
 use imgbuild::plan::{Content, PayloadLocation, PayloadRef, Plan};
 use imgbuild::project::Project;
+use imgbuild::secrets::SecretMode;
 use tempfile::TempDir;
 
 use super::{accepts, both, output, tool};
@@ -255,14 +256,14 @@ impl World {
         let nodes = project.select(&selected, selected.is_empty()).unwrap();
         nodes
             .iter()
-            .map(|node| project.plan(node, false).unwrap())
+            .map(|node| project.plan(node, SecretMode::Resolve).unwrap())
             .collect()
     }
 
     /// What a planned file must hold.
     pub fn content(&self, content: &Content) -> Vec<u8> {
         match content {
-            Content::Bytes { bytes, .. } => bytes.clone(),
+            Content::Bytes(bytes) => bytes.to_vec(),
             Content::Payload(payload) => self.payload(payload),
         }
     }

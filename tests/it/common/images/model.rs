@@ -6,6 +6,7 @@ use std::path::Path;
 
 use imgbuild::overlay::Part;
 use imgbuild::plan::{Account, Action, Attr, Edit};
+use imgbuild::secrets::Secret;
 
 use super::build::World;
 use super::tree::{Entry, Kind, Tree};
@@ -230,7 +231,8 @@ impl<'a> Model<'a> {
         let (old_name, old_home) = (old[0], old[5]);
         let (name, home) = (account.name.as_str(), account.home());
         let uid = account.uid;
-        let hash = account.password_hash.as_deref().unwrap_or("!");
+        let hash = account.password_hash.as_ref();
+        let hash = hash.map_or("!", Secret::expose);
         let days = self.time / 86_400;
         let passwd_line = format!(
             "{name}:x:{uid}:{}:{}:{home}:{}",

@@ -1,0 +1,48 @@
+//! Arguments that say what nodes are made from.
+
+use std::path::Path;
+
+use clap::Args;
+
+use crate::error::Result;
+use crate::source::{BaseRequest, FetchOptions};
+
+/// What nodes are made from.
+#[derive(Debug, Args)]
+pub struct BaseArgs {
+    /// Base image: a path, a URL, or a name like raspios-lite-arm64
+    #[arg(long, value_name = "IMAGE")]
+    pub base: Option<String>,
+    /// SHA-256 of the file that --base names
+    #[arg(long, value_name = "HEX", requires = "base")]
+    pub base_sha256: Option<String>,
+    /// Use only the cache, never the network
+    #[arg(long)]
+    pub offline: bool,
+}
+
+/// How downloads are made.
+pub fn fetch_options(args: &BaseArgs) -> Result<FetchOptions> {
+    let mut fetch = FetchOptions::from_env()?;
+    fetch.offline = args.offline;
+    Ok(fetch)
+}
+
+/// The base that was given. A name that is a file here means that file.
+pub fn base_request(args: &BaseArgs) -> Option<BaseRequest> {
+    let image = args.base.as_ref()?;
+    Some(base_named(image, args.base_sha256.clone()))
+}
+
+/// What is a file here is that file, whatever its name.
+pub fn base_named(image: &str, sha256: Option<String>) -> BaseRequest {
+    let path = Path::new(image);
+    if path.is_file() {
+        BaseRequest::Path {
+            path: path.to_owned(),
+            sha256,
+        }
+    } else {
+        BaseRequest::from_setting(image, sha256)
+    }
+}

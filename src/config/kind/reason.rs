@@ -1,0 +1,4 @@
+//! Why a value is wrong.
+
+/// Words that fit behind `key`: .
+pub type Reason = String;

@@ -1,0 +1,53 @@
+//! The plan of one node.
+
+use super::edit::{Action, Content, Edit};
+use super::payload::PayloadRef;
+use crate::config::{DiskTable, FirstBoot};
+
+/// Everything that turns a base into one node.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub profile: String,
+    pub hostname: String,
+    pub identity: FirstBoot,
+    /// Names the seed: cloud-init runs again when it changes.
+    pub instance_id: String,
+    /// In the order in which they are carried out.
+    pub edits: Vec<Edit>,
+    /// Bytes of the whole image, when the profile fixes them.
+    pub image_size: Option<u64>,
+    /// Bytes that stay free in the root file system.
+    pub spare: u64,
+    /// With a GPT, the `PARTUUID`s in fstab and cmdline.txt follow.
+    pub table: DiskTable,
+    /// What to do, and what answers where, once the node runs. Secrets are masked.
+    pub next: Vec<String>,
+}
+
+impl Plan {
+    /// Whether an image made after it holds what only its owner should read.
+    pub fn holds_secrets(&self) -> bool {
+        self.edits.iter().any(|edit| match &edit.action {
+            Action::Write(Content::Bytes(bytes), _) => bytes.is_secret(),
+            Action::Account(account) => account.password_hash.is_some(),
+            _ => false,
+        })
+    }
+
+    /// The payloads it needs, each once.
+    pub fn payloads(&self) -> Vec<&PayloadRef> {
+        let mut found: Vec<&PayloadRef> = self
+            .edits
+            .iter()
+            .filter_map(|edit| match &edit.action {
+                Action::Write(Content::Payload(payload), _) | Action::Unpack(payload) => {
+                    Some(payload)
+                }
+                _ => None,
+            })
+            .collect();
+        found.sort();
+        found.dedup();
+        found
+    }
+}
