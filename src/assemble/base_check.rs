@@ -11,7 +11,7 @@ use crate::plan::Plan;
 use crate::problem::Problem;
 use crate::problems::Problems;
 use crate::project::Project;
-use crate::source::{BaseRequest, FetchOptions, Fetcher};
+use crate::source::{BaseRequest, FetchOptions, Store};
 
 /// Nodes with their plans, and the facts of their bases.
 pub struct BaseCheck<'a> {
@@ -89,16 +89,16 @@ pub fn check_with_bases(
         offline: true,
         ..fetch
     };
-    let fetcher = Fetcher::new(fetch.clone(), job.clone())?;
+    let store = Store::new(fetch.clone(), job.clone())?;
     let inputs = Inputs::new(base, fetch, None);
     let mut problems = Problems::new();
     let mut opened: Vec<(BaseRequest, Option<BaseFacts>)> = Vec::new();
     let mut names = Vec::new();
     for (node, plan) in project.cluster.nodes.iter().zip(plans) {
-        let request = bases::request(project, node, &inputs);
+        let request = bases::request(project, node, &inputs)?;
         let known = opened.iter().position(|(other, _)| *other == request);
         if known.is_none() {
-            let base = open_here(node, &request, &inputs, &fetcher, &mut problems)?;
+            let base = open_here(node, &request, &inputs, &store, &mut problems)?;
             names.extend(base.as_ref().map(|base| base.description().to_owned()));
             opened.push((request, base.as_ref().map(facts_of).transpose()?));
         }
@@ -118,10 +118,10 @@ fn open_here(
     node: &Node,
     request: &BaseRequest,
     inputs: &Inputs,
-    fetcher: &Fetcher,
+    store: &Store,
     problems: &mut Problems,
 ) -> Result<Option<Base>> {
-    let opened = bases::open(request, 1, &Demand::of_edits(), inputs.memory, fetcher);
+    let opened = bases::open(request, 1, &Demand::of_edits(), inputs.memory, store);
     // Of a URL not even the digest need be known here, which is a mistake of the user elsewhere.
     let is_absent = |kind: ErrorKind| match request {
         BaseRequest::Path { .. } => false,

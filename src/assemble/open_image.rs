@@ -8,7 +8,7 @@ use super::budget::DEFAULT_MEMORY;
 use crate::disk::{CowDisk, RawFile, partition_table};
 use crate::error::Result;
 use crate::job::Job;
-use crate::source::{BaseRequest, FetchOptions, Fetcher};
+use crate::source::{BaseRequest, FetchOptions, Store};
 
 /// A base or an image that was built, as a disk without a change.
 pub fn open_image(path: &Path, fetch: &FetchOptions, job: &Job) -> Result<Arc<CowDisk>> {
@@ -17,12 +17,12 @@ pub fn open_image(path: &Path, fetch: &FetchOptions, job: &Job) -> Result<Arc<Co
     if partition_table::read(&raw).is_ok() {
         return Ok(Arc::new(CowDisk::new(Arc::new(raw))));
     }
-    let fetcher = Fetcher::new(fetch.clone(), job.clone())?;
+    let store = Store::new(fetch.clone(), job.clone())?;
     let base = bases::find(
         &BaseRequest::file(path),
         &Demand::of_edits(),
         DEFAULT_MEMORY,
-        &fetcher,
+        &store,
     )?;
     Ok(Arc::new(CowDisk::new(base.disk)))
 }

@@ -124,7 +124,7 @@ fn node(profile: &str, args: &FlashArgs, global: &GlobalArgs, job: &Job) -> Resu
         .first()
         .ok_or_else(|| Error::usage(format!("there is no profile `{profile}`")))?;
     let inputs = Inputs::new(
-        base_request(&args.base),
+        base_request(&args.base)?,
         fetch_options(&args.base)?,
         source_date_epoch()?,
     );

@@ -54,7 +54,7 @@ impl LoadedPayload {
 pub fn find<'a>(payloads: &'a Payloads, wanted: &PayloadRef) -> Result<&'a LoadedPayload> {
     payloads
         .get(wanted)
-        .ok_or_else(|| Error::failed(format!("payload {} was not fetched", wanted.name)))
+        .ok_or_else(|| Error::failed(format!("payload {} was not fetched", wanted.request.name)))
 }
 
 /// What is in the archive that a plan names.
@@ -63,7 +63,7 @@ pub fn tree<'a>(payloads: &'a Payloads, wanted: &PayloadRef) -> Result<&'a [Tree
         LoadedPayload::Tree(entries) => Ok(entries),
         _ => Err(Error::failed(format!(
             "payload {} is not an archive",
-            wanted.name
+            wanted.request.name
         ))),
     }
 }

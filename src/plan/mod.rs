@@ -18,6 +18,6 @@ pub use edit::{Action, Attr, Content, Edit, When};
 pub use file_bytes::FileBytes;
 pub use identity::locale_line;
 pub use node_plan::Plan;
-pub use payload::{PayloadLocation, PayloadRef};
+pub use payload::PayloadRef;
 pub use print::{Touched, print_json, print_text};
 pub use show::{Shown, show, showable};
