@@ -3,6 +3,7 @@
 
 mod access;
 mod command;
+mod expand;
 mod mask;
 mod memo;
 mod placeholder;
@@ -12,21 +13,12 @@ mod secret;
 mod value;
 mod vault;
 
-use std::path::{Path, PathBuf};
-
 pub use access::{SecretAccess, SecretMode};
 pub use command::Overheard;
+pub use expand::expand;
 pub use mask::Mask;
 pub use memo::Memo;
 pub use reference::check_reference;
 pub use refusal::Refusal;
 pub use secret::{REDACTED, Secret};
 pub use vault::Vault;
-
-/// `~/` is the home directory; other relative paths start at `project`.
-pub fn expand(path: &str, project: &Path) -> PathBuf {
-    match (path.strip_prefix("~/"), std::env::home_dir()) {
-        (Some(rest), Some(home)) => home.join(rest),
-        _ => project.join(path),
-    }
-}

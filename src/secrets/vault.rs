@@ -6,15 +6,17 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::fs::FileType;
 use zeroize::Zeroizing;
 
 use super::command::{self, LIMIT, Overheard};
+use super::expand::expand;
 use super::mask::Mask;
 use super::memo::Memo;
 use super::reference::Reference;
 use super::refusal::Refusal;
 use super::secret::Secret;
-use super::{expand, value};
+use super::value;
 
 /// The secrets of one project, as far as they were asked for.
 pub struct Vault {
@@ -115,8 +117,8 @@ fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Refusal> {
 
 /// Those of a shell's `<(…)` are in /dev/fd, and have a writer.
 fn is_named_pipe(path: &Path) -> bool {
-    use std::os::unix::fs::FileTypeExt;
-    let is_pipe = std::fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo());
+    let found = rustix::fs::stat(path);
+    let is_pipe = found.is_ok_and(|found| FileType::from_raw_mode(found.st_mode).is_fifo());
     is_pipe && !path.starts_with("/dev") && !path.starts_with("/proc")
 }
 
