@@ -67,6 +67,15 @@ impl Job {
             cancel: Cancel::default(),
         }
     }
+
+    /// The same job with a flag of its own: stopping this one stops the child, and not the other way.
+    #[must_use]
+    pub fn child(&self) -> Self {
+        Self {
+            progress: self.progress.clone(),
+            cancel: self.cancel.child(),
+        }
+    }
 }
 
 struct Silent;

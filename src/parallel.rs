@@ -1,25 +1,30 @@
 //! Work in pieces on several threads, taken in order.
 
 use std::collections::BTreeMap;
-use std::sync::{Condvar, Mutex, MutexGuard};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Error, Result};
 use crate::job::Cancel;
 
-/// Does the pieces `0..count` with `work` on `threads` threads, and hands what comes of them to `take`
-/// in order, on the thread of the caller.
+/// The lock of `mutex`, also after a thread died with it: what is in there is whole at every step.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Works on `items` on `threads` threads, and hands each with what comes of it to `take` in order, on
+/// the thread of the caller.
 ///
 /// No more than `threads + 2` results are alive at a time, the one that is being taken among them.
 /// The first error in order ends it; what `work` returns never depends on the threads.
-pub fn in_order<T: Send>(
-    count: usize,
+pub fn in_order<I: Sync, T: Send>(
+    items: &[I],
     threads: usize,
     cancel: &Cancel,
-    work: impl Fn(usize) -> Result<T> + Sync,
-    mut take: impl FnMut(usize, T) -> Result<()>,
+    work: impl Fn(&I) -> Result<T> + Sync,
+    mut take: impl FnMut(&I, T) -> Result<()>,
 ) -> Result<()> {
     let queue = Queue {
-        count,
+        items,
         ahead: threads.max(1) + 2,
         state: Mutex::default(),
         changed: Condvar::new(),
@@ -28,19 +33,19 @@ pub fn in_order<T: Send>(
         // Before the threads: a machine that has no more of them ends this here, and those that began
         // must not wait.
         let _stop = Stop(&queue);
-        for _ in 0..threads.clamp(1, count.max(1)) {
+        for _ in 0..threads.clamp(1, items.len().max(1)) {
             scope.spawn(|| {
                 let _guard = StopOnPanic(&queue);
-                while let Some(index) = queue.claim() {
-                    let result = cancel.check().and_then(|()| work(index));
+                while let Some((index, item)) = queue.claim() {
+                    let result = cancel.check().and_then(|()| work(item));
                     queue.lock().done.insert(index, result);
                     queue.changed.notify_all();
                 }
             });
         }
-        for index in 0..count {
+        for (index, item) in items.iter().enumerate() {
             cancel.check()?;
-            take(index, queue.wait_for(index)?)?;
+            take(item, queue.wait_for(index)?)?;
             queue.lock().taken = index + 1;
             queue.changed.notify_all();
         }
@@ -48,8 +53,8 @@ pub fn in_order<T: Send>(
     })
 }
 
-struct Queue<T> {
-    count: usize,
+struct Queue<'a, I, T> {
+    items: &'a [I],
     ahead: usize,
     state: Mutex<State<T>>,
     changed: Condvar,
@@ -75,17 +80,16 @@ impl<T> Default for State<T> {
     }
 }
 
-impl<T> Queue<T> {
+impl<'a, I, T> Queue<'a, I, T> {
     /// The next piece to do, as soon as it is not too far ahead.
-    fn claim(&self) -> Option<usize> {
+    fn claim(&self) -> Option<(usize, &'a I)> {
         let mut state = self.lock();
         loop {
-            if state.stopped || state.next >= self.count {
-                return None;
-            }
-            if state.next < state.taken + self.ahead {
+            let index = state.next;
+            let item = self.items.get(index).filter(|_| !state.stopped)?;
+            if index < state.taken + self.ahead {
                 state.next += 1;
-                return Some(state.next - 1);
+                return Some((index, item));
             }
             state = self.wait(state);
         }
@@ -110,27 +114,28 @@ impl<T> Queue<T> {
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
-        self.state.lock().unwrap_or_else(|e| e.into_inner())
+        lock(&self.state)
     }
 
     fn wait<'g>(&self, guard: MutexGuard<'g, State<T>>) -> MutexGuard<'g, State<T>> {
-        self.changed.wait(guard).unwrap_or_else(|e| e.into_inner())
+        let woken = self.changed.wait(guard);
+        woken.unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Whatever happens to the one who takes, the threads must not wait for it to go on.
-struct Stop<'a, T>(&'a Queue<T>);
+struct Stop<'a, I, T>(&'a Queue<'a, I, T>);
 
-impl<T> Drop for Stop<'_, T> {
+impl<I, T> Drop for Stop<'_, I, T> {
     fn drop(&mut self) {
         self.0.stop();
     }
 }
 
 /// A thread that dies must not leave the others waiting for its piece.
-struct StopOnPanic<'a, T>(&'a Queue<T>);
+struct StopOnPanic<'a, I, T>(&'a Queue<'a, I, T>);
 
-impl<T> Drop for StopOnPanic<'_, T> {
+impl<I, T> Drop for StopOnPanic<'_, I, T> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.stop();
@@ -149,7 +154,7 @@ mod tests {
     fn results_come_in_order_and_not_far_ahead() {
         for threads in [1, 3, 8] {
             let (begun, mut taken) = (AtomicUsize::new(0), Vec::new());
-            let work = |index: usize| {
+            let work = |&index: &usize| {
                 begun.fetch_add(1, Ordering::SeqCst);
                 // The first of every few is slow.
                 (0..if index.is_multiple_of(5) { 20_000 } else { 1 }).for_each(|_| {
@@ -157,37 +162,56 @@ mod tests {
                 });
                 Ok(index * 2)
             };
-            in_order(100, threads, &Cancel::default(), work, |index, value| {
-                assert_eq!(value, index * 2);
-                assert!(begun.load(Ordering::SeqCst) <= index + threads + 2);
-                taken.push(index);
-                Ok(())
-            })
+            let items: Vec<usize> = (0..100).collect();
+            in_order(
+                &items,
+                threads,
+                &Cancel::default(),
+                work,
+                |&index, value| {
+                    assert_eq!(value, index * 2);
+                    assert!(begun.load(Ordering::SeqCst) <= index + threads + 2);
+                    taken.push(index);
+                    Ok(())
+                },
+            )
             .unwrap();
             assert_eq!(taken, (0..100).collect::<Vec<_>>());
         }
-        in_order(0, 2, &Cancel::default(), Ok, |_, _| unreachable!()).unwrap();
+        let none: [usize; 0] = [];
+        in_order(
+            &none,
+            2,
+            &Cancel::default(),
+            |_| Ok(()),
+            |_, _| unreachable!(),
+        )
+        .unwrap();
     }
 
     #[test]
     fn errors_of_either_side_end_it() {
         let fail = |at: usize| {
-            move |index: usize| match index == at {
+            move |&index: &usize| match index == at {
                 true => Err(Error::verification("bad")),
                 false => Ok(index),
             }
         };
         let mut taken = 0;
-        let error = in_order(50, 3, &Cancel::default(), fail(7), |_, _| {
+        let items: Vec<usize> = (0..50).collect();
+        let copy = |&item: &usize| Ok(item);
+        let error = in_order(&items, 3, &Cancel::default(), fail(7), |_, _| {
             taken += 1;
             Ok(())
         });
         assert_eq!(error.unwrap_err().kind(), ErrorKind::Verification);
         assert_eq!(taken, 7);
-        let error = in_order(50, 3, &Cancel::default(), Ok, |_, n| fail(9)(n).map(drop));
+        let error = in_order(&items, 3, &Cancel::default(), copy, |n, _| {
+            fail(9)(n).map(drop)
+        });
         assert_eq!(error.unwrap_err().kind(), ErrorKind::Verification);
         let cancel = Cancel::default();
-        let error = in_order(50, 3, &cancel, Ok, |_, _| {
+        let error = in_order(&items, 3, &cancel, copy, |_, _| {
             cancel.cancel();
             Ok(())
         });

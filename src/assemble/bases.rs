@@ -14,20 +14,21 @@ use std::sync::Arc;
 use super::budget;
 use super::options::{Digests, Inputs, Outputs};
 use crate::config::Node;
-use crate::disk::{RawFile, ReadAt, XzImage};
-use crate::emit::{self, Format, XzSplice};
+use crate::disk::{RawFile, ReadAt};
+use crate::emit::{self, Format};
 use crate::error::{Error, Result};
 use crate::job::Job;
 use crate::project::Project;
 use crate::secrets::expand;
 use crate::source::{BaseImage, BaseRequest, Fetcher};
+use crate::xz::{Splice, XzFile, XzImage};
 
 /// A base that nodes are built from.
 pub struct Base {
     pub disk: Arc<dyn ReadAt>,
     /// The same, if it is read packed.
     packed: Option<Arc<XzImage>>,
-    pub splice: Option<XzSplice>,
+    pub splice: Option<Splice>,
     image: BaseImage,
 }
 
@@ -83,17 +84,18 @@ impl Demand {
 
 impl Base {
     fn of(image: BaseImage, demand: &Demand, memory: u64) -> Result<Self> {
-        let (disk, packed): (Arc<dyn ReadAt>, _) = match &image.raw {
-            Some(raw) => (Arc::new(RawFile::open(raw)?), None),
-            None => {
-                let packed = Arc::new(open_packed(&image, memory)?);
+        let options = budget::image_options(memory);
+        let image_of = |file: &Arc<XzFile>| Arc::new(XzImage::new(file.clone(), options));
+        let (disk, packed): (Arc<dyn ReadAt>, _) = match (&image.raw, &image.packed) {
+            (Some(raw), _) => (Arc::new(RawFile::open(raw)?), None),
+            (None, Some(file)) => {
+                let packed = image_of(file);
                 (packed.clone(), Some(packed))
             }
+            (None, None) => return Err(Error::failed("the base image is neither raw nor packed")),
         };
-        let splice = match &image.compressed {
-            Some(file) if demand.splice => XzSplice::open(file, disk.len())?,
-            _ => None,
-        };
+        let file = image.packed.as_ref().filter(|_| demand.splice);
+        let splice = file.and_then(|file| Splice::of(file, disk.len()));
         Ok(Self {
             disk,
             packed,
@@ -125,14 +127,6 @@ impl Base {
             decoded: self.packed.as_ref().map(blocks),
         }
     }
-}
-
-fn open_packed(image: &BaseImage, memory: u64) -> Result<XzImage> {
-    let file = image.compressed.as_deref().unwrap_or(Path::new(""));
-    XzImage::open(file, budget::image_options(memory))?.ok_or_else(|| {
-        Error::failed(format!("{} changed while it was used", file.display()))
-            .with_hint("wait until whatever writes to it is done")
-    })
 }
 
 /// Opens a base as it is found. Nothing has been verified of it that takes all of it.

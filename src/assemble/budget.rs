@@ -4,7 +4,7 @@
 //! nodes together, which go to a temporary file beyond that. What else takes memory is threads that
 //! hold a block each, so their number is what is left divided by what one takes.
 
-use crate::disk::XzImageOptions;
+use crate::xz::XzImageOptions;
 
 /// What a build stays below, about, unless told otherwise.
 pub const DEFAULT_MEMORY: u64 = 400 << 20;

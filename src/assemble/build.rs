@@ -11,7 +11,7 @@ use super::nodes::{self, BuildContext, NodeImages, NodeJob};
 use super::options::{BuildOptions, Inputs};
 use super::{outputs, payloads};
 use crate::config::Node;
-use crate::disk::{CowDisk, PageMemory};
+use crate::disk::{CowDisk, PageStore};
 use crate::emit;
 use crate::error::{Error, Result};
 use crate::job::Job;
@@ -97,7 +97,7 @@ pub fn patched_node(
         .of_nodes()
         .next()
         .ok_or_else(|| Error::failed("no base was opened"))?;
-    let pages = Arc::new(PageMemory::new(budget::PAGES, &std::env::temp_dir()));
+    let pages = Arc::new(PageStore::new(budget::PAGES, &std::env::temp_dir()));
     let options = PatchOptions {
         payloads: &payloads,
         time: inputs.time,

@@ -1,16 +1,17 @@
 //! Nodes, several at a time: each a copy-on-write disk over its base, patched and written.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::bases::Base;
 use super::budget::{self, Shares};
 use super::options::Outputs;
 use super::outputs;
-use crate::disk::{CowDisk, PageMemory};
+use crate::disk::{CowDisk, PageStore};
 use crate::emit::{ChangedBlocks, Emitted};
 use crate::error::{Error, Result, ResultExt};
 use crate::job::Job;
+use crate::parallel::lock;
 use crate::patch::{self, PatchOptions, Patched, Payloads};
 use crate::plan::Plan;
 
@@ -59,15 +60,11 @@ pub fn build(nodes: Vec<NodeJob<'_>>, context: BuildContext<'_>) -> Outcome {
         Mutex::new(nodes.into_iter().enumerate().collect());
     let finished = Mutex::new(Vec::new());
     // A failure must stop the other nodes, but must not look like the user's Ctrl-C to the caller.
-    let stop = context.job.cancel.child();
     let context = &BuildContext {
-        job: Job {
-            progress: context.job.progress.clone(),
-            cancel: stop.clone(),
-        },
+        job: context.job.child(),
         ..context
     };
-    let pages = Arc::new(PageMemory::new(budget::PAGES, &context.outputs.folder));
+    let pages = Arc::new(PageStore::new(budget::PAGES, &context.outputs.folder));
     std::thread::scope(|scope| {
         for _ in 0..context.shares.nodes {
             scope.spawn(|| {
@@ -78,21 +75,22 @@ pub fn build(nodes: Vec<NodeJob<'_>>, context: BuildContext<'_>) -> Outcome {
                         format!("building {} (profile {})", plan.hostname, plan.profile)
                     });
                     if result.is_err() {
-                        stop.cancel();
+                        context.job.cancel.cancel();
                     }
-                    finished
-                        .lock()
-                        .unwrap_or_else(|e| e.into_inner())
-                        .push((index, images, result));
+                    lock(&finished).push((index, images, result));
                 }
             });
         }
     });
-    outcome(finished.into_inner().unwrap_or_else(|e| e.into_inner()))
+    outcome(
+        finished
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner),
+    )
 }
 
 fn take<'a>(queue: &Mutex<VecDeque<(usize, NodeJob<'a>)>>) -> Option<(usize, NodeJob<'a>)> {
-    queue.lock().unwrap_or_else(|e| e.into_inner()).pop_front()
+    lock(queue).pop_front()
 }
 
 fn outcome(mut finished: Vec<Finished>) -> Outcome {
@@ -117,7 +115,7 @@ fn outcome(mut finished: Vec<Finished>) -> Outcome {
 fn build_one(
     node: &NodeJob<'_>,
     context: &BuildContext<'_>,
-    pages: &Arc<PageMemory>,
+    pages: &Arc<PageStore>,
     images: &mut Vec<Emitted>,
 ) -> Result<NodeImages> {
     let patch = PatchOptions {
@@ -138,7 +136,7 @@ fn build_one(
 /// The disk of a node: its base, and what differs from that in `pages`.
 pub fn patch_disk(
     node: &NodeJob<'_>,
-    pages: &Arc<PageMemory>,
+    pages: &Arc<PageStore>,
     options: &PatchOptions<'_>,
 ) -> Result<(Arc<CowDisk>, Patched)> {
     options.cancel.check()?;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::nodes::{BuildContext, NodeJob};
 use super::options::Digests;
 use crate::disk::CowDisk;
-use crate::emit::{self, Emitted, Format, ImgOptions, PackOptions, XzOptions};
+use crate::emit::{self, Emitted, Format, WriteOptions};
 use crate::error::{Error, Result, ResultExt};
 use crate::patch;
 
@@ -39,39 +39,14 @@ fn emit_one(
 ) -> Result<Emitted> {
     let name = format!("{}.{}", node.plan.hostname, format.extension());
     let path = context.outputs.folder.join(&name);
-    let (threads, job) = (context.shares.threads, &context.job);
-    let private = node.plan.holds_secrets();
-    let pack = |level| PackOptions {
-        level,
-        threads,
-        private,
+    let options = WriteOptions {
+        packing: context.outputs.packing,
+        digest: context.outputs.digests != Digests::Free,
+        threads: context.shares.threads,
+        private: node.plan.holds_secrets(),
     };
-    match format {
-        Format::Img => {
-            let options = ImgOptions {
-                digest: context.outputs.digests != Digests::Free,
-                threads,
-                private,
-            };
-            emit::write_img_with(disk, &path, options, job, &name)
-        }
-        Format::ImgXz => {
-            let xz = XzOptions {
-                threads,
-                private,
-                ..context.outputs.packing.xz
-            };
-            emit::write_xz(disk, node.base.splice.as_ref(), &path, xz, job, &name)
-        }
-        Format::ImgZst => {
-            let options = pack(context.outputs.packing.zstd_level);
-            emit::write_zst(disk, &path, options, job, &name)
-        }
-        Format::ImgGz => {
-            let options = pack(context.outputs.packing.gzip_level);
-            emit::write_gz(disk, &path, options, job, &name)
-        }
-    }
+    let base = node.base.splice.as_ref();
+    emit::write(format, disk, base, &path, &options, &context.job, &name)
 }
 
 /// Every image of a node holds the same raw image, so its digest is taken once.

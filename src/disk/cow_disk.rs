@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fs::File;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 
-use super::{ReadAt, check_bounds};
+use super::read_at::{ReadAt, check_bounds};
 use crate::error::{Error, Result, ResultExt};
+use crate::positioned::FileExt;
 
 /// Bytes of a copy-on-write page.
 pub const PAGE_SIZE: u64 = 4096;
@@ -25,14 +25,14 @@ type PageBytes = [u8; PAGE_SIZE as usize];
 /// Memory that several disks share for their pages. What does not fit goes to a file without a name,
 /// one a disk.
 #[derive(Debug)]
-pub struct PageMemory {
+pub struct PageStore {
     /// In pages, as `used`.
     limit: u64,
     used: AtomicU64,
     folder: PathBuf,
 }
 
-impl PageMemory {
+impl PageStore {
     /// `limit` bytes of memory; the files are made in `folder`.
     pub fn new(limit: u64, folder: &Path) -> Self {
         Self {
@@ -104,7 +104,7 @@ impl PageFile {
 /// zeros, so growing costs nothing.
 pub struct CowDisk {
     base: Arc<dyn ReadAt>,
-    memory: Option<Arc<PageMemory>>,
+    memory: Option<Arc<PageStore>>,
     state: RwLock<State>,
 }
 
@@ -130,7 +130,7 @@ impl State {
     }
 
     /// Finds a place for a page that was not there.
-    fn place(&mut self, bytes: Box<PageBytes>, memory: Option<&PageMemory>) -> Result<Page> {
+    fn place(&mut self, bytes: Box<PageBytes>, memory: Option<&PageStore>) -> Result<Page> {
         let Some(memory) = memory.filter(|memory| !memory.take()) else {
             return Ok(Page::Here(bytes));
         };
@@ -151,11 +151,11 @@ impl CowDisk {
     }
 
     /// A disk that reads as `base` does, and shares `memory` with others.
-    pub fn with_memory(base: Arc<dyn ReadAt>, memory: Arc<PageMemory>) -> Self {
+    pub fn with_memory(base: Arc<dyn ReadAt>, memory: Arc<PageStore>) -> Self {
         Self::build(base, Some(memory))
     }
 
-    fn build(base: Arc<dyn ReadAt>, memory: Option<Arc<PageMemory>>) -> Self {
+    fn build(base: Arc<dyn ReadAt>, memory: Option<Arc<PageStore>>) -> Self {
         let len = base.len();
         Self {
             base,
@@ -377,11 +377,11 @@ fn read_padded(base: &dyn ReadAt, offset: u64, buf: &mut [u8]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::Memory;
+    use crate::disk::InMemory;
 
     fn disk(len: usize) -> CowDisk {
         let bytes: Vec<u8> = (0..len).map(|i| i as u8).collect();
-        CowDisk::new(Arc::new(Memory::from(bytes)))
+        CowDisk::new(Arc::new(InMemory::from(bytes)))
     }
 
     #[test]
@@ -419,8 +419,8 @@ mod tests {
     #[test]
     fn what_does_not_fit_into_the_memory_goes_to_a_file() {
         let folder = tempfile::tempdir().unwrap();
-        let memory = Arc::new(PageMemory::new(3 * PAGE_SIZE, folder.path()));
-        let base = || Arc::new(Memory::from(vec![7; 100_000]));
+        let memory = Arc::new(PageStore::new(3 * PAGE_SIZE, folder.path()));
+        let base = || Arc::new(InMemory::from(vec![7; 100_000]));
         let plain = CowDisk::new(base());
         let disk = CowDisk::with_memory(base(), memory.clone());
         for (offset, len) in [(10, 9000), (40_000, 20_000), (41_000, 50), (8000, 40_000)] {

@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use super::{PAGE_SIZE, ReadAt, is_zero};
+use super::cow_disk::PAGE_SIZE;
+use super::read_at::{ReadAt, is_zero};
 use crate::error::{Result, ResultExt};
 use crate::job::Cancel;
 
@@ -100,7 +101,7 @@ fn add_pages(found: &mut Vec<Range<u64>>, at: u64, bytes: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::Memory;
+    use crate::disk::InMemory;
 
     #[test]
     fn ranges_become_whole_pages_in_order() {
@@ -128,7 +129,7 @@ mod tests {
         for at in [5000, 131_071, 131_072, 299_999] {
             bytes[at] = 1;
         }
-        let disk = Memory::from(bytes);
+        let disk = InMemory::from(bytes);
         let found = |range| not_zero(&disk, range, &Cancel::default()).unwrap();
         assert_eq!(
             found(0..300_000),

@@ -1,11 +1,11 @@
 //! A raw image file as a base.
 
 use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::{ReadAt, check_bounds};
-use crate::error::{Result, ResultExt};
+use super::read_at::{ReadAt, check_bounds};
+use crate::error::{Error, Result, ResultExt};
+use crate::positioned::FileExt;
 
 /// A raw (uncompressed) image file, read with `pread`. Holes stay known as zeros.
 #[derive(Debug)]
@@ -31,13 +31,17 @@ impl RawFile {
         })
     }
 
-    /// What is missing at the end of a file must not be taken for zeros.
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    fn check_len(&self) -> Result<()> {
+    /// Where it was opened.
+    pub fn path(&self) -> &PathBuf {
+        &self.path
+    }
+
+    /// Errors if the file is shorter than it was: what is missing must not be taken for zeros.
+    pub fn check_len(&self) -> Result<()> {
         let now = self.file.metadata().map(|metadata| metadata.len());
         match now.context(|| format!("looking at {}", self.path.display()))? >= self.len {
             true => Ok(()),
-            false => Err(crate::error::Error::failed(format!(
+            false => Err(Error::failed(format!(
                 "{} became shorter while it was used",
                 self.path.display()
             ))

@@ -4,7 +4,8 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{CowDisk, PAGE_SIZE, ReadAt, STRETCH, check_bounds};
+use super::cow_disk::{CowDisk, PAGE_SIZE, STRETCH};
+use super::read_at::{ReadAt, check_bounds};
 use crate::error::{Error, Result, ResultExt};
 
 /// `len` bytes of a [`CowDisk`] from `start` on. Offsets are relative to the window.

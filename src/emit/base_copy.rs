@@ -2,15 +2,15 @@
 
 use std::fs::File;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use super::output::Output;
 use crate::disk::{AlignedBuffer, PAGE_SIZE, ReadAt};
 use crate::error::Result;
 use crate::job::Job;
-use crate::parallel::in_order;
+use crate::parallel::{in_order, lock};
+use crate::positioned::FileExt;
 
 /// Written in one go past the page cache.
 const DIRECT: u64 = 4 << 20;
@@ -79,21 +79,19 @@ impl Copy<'_> {
         };
         let pieces = self.pieces()?;
         let spare = Mutex::new(Vec::new());
-        let work = |index: usize| {
-            let piece = pieces.get(index).cloned().unwrap_or_default();
-            let buffer = spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let work = |piece: &Range<u64>| {
+            let buffer = lock(&spare).pop();
             let mut buffer = buffer.unwrap_or_else(|| AlignedBuffer::new(DIRECT as usize));
-            let taken = self.copy_piece(&target, piece, &mut buffer);
-            let mut spare = spare.lock().unwrap_or_else(PoisonError::into_inner);
-            spare.push(buffer);
+            let taken = self.copy_piece(&target, piece.clone(), &mut buffer);
+            lock(&spare).push(buffer);
             taken
         };
         let mut all = true;
-        let take = |_, taken| {
+        let take = |_: &Range<u64>, taken: bool| {
             all &= taken;
             Ok(())
         };
-        in_order(pieces.len(), threads, &self.job.cancel, work, take)?;
+        in_order(&pieces, threads, &self.job.cancel, work, take)?;
         Ok(all)
     }
 

@@ -9,11 +9,12 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use super::output::{Output, Readers};
-use super::{BUFFER, Emitted, hex};
+use super::options::Emitted;
+use super::output::{BUFFER, Output, Readers};
+use crate::digest::hex;
 use crate::disk::ranges::{between, not_zero, whole_pages};
 use crate::disk::{CowDisk, PAGE_SIZE, ReadAt};
-use crate::error::{Error, Result, ResultExt};
+use crate::error::{Result, ResultExt};
 use crate::job::Job;
 use crate::parallel::in_order;
 
@@ -77,16 +78,12 @@ fn digests(
     let sum = ranges.iter().map(|r| r.end - r.start).sum();
     let mut task = job.progress.begin(label, Some(sum));
     let mut digests = Vec::with_capacity(ranges.len());
-    let digest_of = |index: usize| match ranges.get(index) {
-        Some(range) => digest(disk, range.clone(), job).map(|digest| (digest, range)),
-        None => Err(Error::failed("there is no such range")),
-    };
     in_order(
-        ranges.len(),
+        ranges,
         threads,
         &job.cancel,
-        digest_of,
-        |_, (digest, range)| {
+        |range| digest(disk, range.clone(), job),
+        |range, digest| {
             digests.push(digest);
             task.advance(range.end - range.start);
             Ok(())

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::XzSplice;
 use crate::disk::{CowDisk, ReadAt, STRETCH};
+use crate::xz::Splice;
 
 /// The blocks of an image that differ from its base.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,14 +19,12 @@ pub struct ChangedBlocks {
 impl ChangedBlocks {
     /// Looks at `disk`, which must be settled. `base` is the file that its base was read from, if
     /// its blocks can be used one by one. What the image has grown by counts as changed.
-    pub fn of(disk: &CowDisk, base: Option<&XzSplice>) -> Self {
+    pub fn of(disk: &CowDisk, base: Option<&Splice>) -> Self {
         let base_len = disk.base().len();
         let mut ends: Vec<u64> = match base {
             Some(splice) => {
                 let blocks = splice.layout().blocks.iter();
-                blocks
-                    .map(|b| b.uncompressed_offset.saturating_add(b.uncompressed_size))
-                    .collect()
+                blocks.map(|block| block.range().end).collect()
             }
             None => steps(0, base_len),
         };
@@ -83,11 +81,11 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::disk::Memory;
+    use crate::disk::InMemory;
 
     #[test]
     fn counts_what_must_be_packed_anew() {
-        let base = Memory::from(vec![0; 1000]);
+        let base = InMemory::from(vec![0; 1000]);
         let disk = CowDisk::new(Arc::new(base));
         assert_eq!(
             ChangedBlocks::of(&disk, None).to_string(),

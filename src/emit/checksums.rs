@@ -6,9 +6,6 @@ use std::path::Path;
 use super::output::{Output, Readers};
 use crate::error::{Error, Result};
 
-/// What the checksum file of an output folder is called.
-pub const CHECKSUMS: &str = "SHA256SUMS";
-
 /// Writes `entries` (digest, file name) to `path` in the format of `sha256sum -c`, sorted by name.
 /// Replaces a file that is there.
 pub fn write_checksums(path: &Path, entries: &[(String, String)]) -> Result<()> {

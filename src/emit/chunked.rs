@@ -2,34 +2,24 @@
 //! packed once.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use sha2::{Digest, Sha256};
 
+use super::hashed_file::HashedFile;
+use super::options::{Emitted, WriteOptions};
 use super::output::{Output, Readers};
-use super::{BUFFER, Emitted, hex};
+use crate::digest::hex;
 use crate::disk::{CowDisk, ReadAt, is_zero};
 use crate::error::{Result, ResultExt};
 use crate::job::{Job, Task};
-use crate::parallel::in_order;
+use crate::parallel::{in_order, lock};
 
 /// Bytes of the image in a chunk. Larger ones pack better by less than a percent; smaller ones are
 /// better to seek in and take less memory.
 pub(super) const CHUNK: u64 = 4 << 20;
-
-/// How to pack.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PackOptions {
-    /// As for `zstd` (1 to 22) or `gzip` (1 to 9).
-    pub level: i32,
-    /// Chunks packed at the same time; each takes about 10 MB at the lower levels. The bytes written
-    /// do not depend on it.
-    pub threads: usize,
-    /// The image holds secrets: nobody but its owner may read it.
-    pub private: bool,
-}
 
 /// A format made of packed chunks between a head and a tail.
 pub(super) trait Packer: Sync {
@@ -66,7 +56,7 @@ pub(super) fn write_chunked(
     disk: &CowDisk,
     path: &Path,
     packer: &impl Packer,
-    options: PackOptions,
+    options: &WriteOptions,
     job: &Job,
     label: &str,
 ) -> Result<Emitted> {
@@ -79,31 +69,28 @@ pub(super) fn write_chunked(
     let output = Output::create(path, Readers::of(options.private))?;
     output.check_space(chunks.expected_size()?, job)?;
     let mut writer = Writer {
-        output: &output,
-        job,
+        file: HashedFile::new(&output, job),
         task: job.progress.begin(label, Some(disk.len())),
-        hash: Sha256::new(),
         raw_hash: Sha256::new(),
-        size: 0,
-        records: Vec::with_capacity(chunks.count()),
+        records: Vec::new(),
     };
-    writer.write(&packer.head())?;
+    writer.file.write(&packer.head())?;
     in_order(
-        chunks.count(),
+        &chunks.ranges(),
         options.threads,
         &job.cancel,
-        |index| chunks.pack(index),
+        |range| chunks.pack(range),
         |_, chunk| writer.chunk(&chunk),
     )?;
-    writer.write(&packer.tail(&writer.records)?)?;
-    let (size, sha256) = (writer.size, hex(&writer.hash.finalize()));
-    let raw_sha256 = Some(hex(&writer.raw_hash.finalize()));
+    writer.file.write(&packer.tail(&writer.records)?)?;
+    let (size, sha256) = writer.file.finish();
+    let raw_sha256 = hex(&writer.raw_hash.finalize());
     drop(writer.task);
     Ok(Emitted {
         path: output.commit()?,
         size,
         sha256: Some(sha256),
-        raw_sha256,
+        raw_sha256: Some(raw_sha256),
     })
 }
 
@@ -124,38 +111,34 @@ struct Chunks<'a, P> {
 }
 
 impl<P: Packer> Chunks<'_, P> {
-    fn count(&self) -> usize {
-        self.disk.len().div_ceil(CHUNK) as usize
-    }
-
-    /// Where chunk `index` begins, and its length.
-    fn place(&self, index: usize) -> (u64, u64) {
-        let start = index as u64 * CHUNK;
-        (start, CHUNK.min(self.disk.len() - start))
+    /// Where the chunks are.
+    fn ranges(&self) -> Vec<Range<u64>> {
+        let end = self.disk.len();
+        let starts = (0..end).step_by(CHUNK as usize);
+        starts.map(|start| start..end.min(start + CHUNK)).collect()
     }
 
     /// Whether a chunk is zero without a look at it.
-    fn known_zero(&self, index: usize) -> Result<bool> {
-        let (start, len) = self.place(index);
-        let data = self.disk.next_data(start)?;
-        Ok(data.is_none_or(|data| data.start >= start + len))
+    fn known_zero(&self, range: &Range<u64>) -> Result<bool> {
+        let data = self.disk.next_data(range.start)?;
+        Ok(data.is_none_or(|data| data.start >= range.end))
     }
 
     /// A guess at the size of the output: a quarter of what is not known to be zero.
     fn expected_size(&self) -> Result<u64> {
         let mut sum = 0;
-        for index in 0..self.count() {
-            if !self.known_zero(index)? {
-                sum += self.place(index).1 / 4;
+        for range in self.ranges() {
+            if !self.known_zero(&range)? {
+                sum += (range.end - range.start) / 4;
             }
         }
         Ok(sum)
     }
 
-    fn pack(&self, index: usize) -> Result<Chunk> {
+    fn pack(&self, range: &Range<u64>) -> Result<Chunk> {
         self.job.cancel.check()?;
-        let (start, len) = self.place(index);
-        if self.known_zero(index)? {
+        let (start, len) = (range.start, range.end - range.start);
+        if self.known_zero(range)? {
             return self.zeros(len);
         }
         let mut content = vec![0; len as usize];
@@ -190,24 +173,21 @@ impl<P: Packer> Chunks<'_, P> {
     }
 
     fn known_zeros(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Packed>>> {
-        self.zeros.lock().unwrap_or_else(|e| e.into_inner())
+        lock(&self.zeros)
     }
 }
 
-/// What goes into the output, counted and hashed.
+/// What goes into the output, hashed as it is packed and as it was.
 struct Writer<'a> {
-    output: &'a Output,
-    job: &'a Job,
+    file: HashedFile<'a>,
     task: Box<dyn Task>,
-    hash: Sha256,
     raw_hash: Sha256,
-    size: u64,
     records: Vec<Record>,
 }
 
 impl Writer<'_> {
     fn chunk(&mut self, chunk: &Chunk) -> Result<()> {
-        self.write(&chunk.packed.bytes)?;
+        self.file.write(&chunk.packed.bytes)?;
         self.records.push(Record {
             packed: chunk.packed.bytes.len() as u64,
             raw: chunk.len,
@@ -228,16 +208,5 @@ impl Writer<'_> {
             self.raw_hash.update(&zeros[..n as usize]);
             len -= n;
         }
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        let mut file = self.output.file();
-        for piece in bytes.chunks(BUFFER) {
-            self.job.cancel.check()?;
-            file.write_all(piece).map_err(|e| self.output.explain(e))?;
-            self.hash.update(piece);
-            self.size += piece.len() as u64;
-        }
-        Ok(())
     }
 }

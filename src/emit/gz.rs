@@ -8,8 +8,8 @@ use std::path::Path;
 
 use flate2::{Compress, Compression, FlushCompress};
 
-use super::Emitted;
-use super::chunked::{PackOptions, Packed, Packer, Record, write_chunked};
+use super::chunked::{Packed, Packer, Record, write_chunked};
+use super::options::{Emitted, WriteOptions};
 use crate::disk::CowDisk;
 use crate::error::{Error, Result, ResultExt};
 use crate::job::Job;
@@ -21,16 +21,16 @@ const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
 const LAST_BLOCK: [u8; 2] = [3, 0];
 
 /// Writes `disk` to `path` as `.gz`.
-pub fn write_gz(
+pub(super) fn write(
     disk: &CowDisk,
     path: &Path,
-    options: PackOptions,
+    options: &WriteOptions,
     job: &Job,
     label: &str,
 ) -> Result<Emitted> {
-    let level = u32::try_from(options.level).ok();
+    let level = u32::try_from(options.packing.gzip_level).ok();
     let Some(level) = level.filter(|level| (1..=9).contains(level)) else {
-        let level = options.level;
+        let level = options.packing.gzip_level;
         return Err(Error::usage(format!("there is no gzip level {level}"))
             .with_hint("the levels are 1 (fast) to 9 (small); 6 is the default"));
     };

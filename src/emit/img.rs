@@ -2,62 +2,41 @@
 
 use std::fs::File;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
 use super::base_copy::{clone_base, copy_base};
-use super::output::{Output, Readers};
-use super::{BUFFER, Emitted, hex};
-use crate::disk::{Block, CowDisk, PAGE_SIZE, ReadAt, XzImage, is_zero};
-use crate::error::{Error, Result, ResultExt};
+use super::options::{Emitted, WriteOptions};
+use super::output::{BUFFER, Output, Readers};
+use crate::digest::hex;
+use crate::disk::{self, Blocks, CowDisk, PAGE_SIZE, ReadAt, is_zero};
+use crate::error::{Result, ResultExt};
 use crate::job::{Job, Task};
 use crate::parallel::in_order;
+use crate::positioned::FileExt;
 
 /// Bases without blocks of their own are read in pieces of this many bytes.
 const PIECE: u64 = 4 << 20;
-
-/// How raw images are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ImgOptions {
-    /// Whether to compute the SHA-256. That takes longer than a copy, and much longer than a clone.
-    pub digest: bool,
-    /// Threads that read, or decode, and write at the same time.
-    pub threads: usize,
-    /// The image holds secrets: nobody but its owner may read it.
-    pub private: bool,
-}
-
-impl Default for ImgOptions {
-    fn default() -> Self {
-        Self {
-            digest: true,
-            threads: std::thread::available_parallelism().map_or(1, |n| n.get().min(4)),
-            private: false,
-        }
-    }
-}
-
-/// Writes `disk` to `path` as a raw image with holes where it is zero, hashing it on the way.
-pub fn write_img(disk: &CowDisk, path: &Path, job: &Job, label: &str) -> Result<Emitted> {
-    write_img_with(disk, path, ImgOptions::default(), job, label)
-}
 
 /// Writes `disk` to `path` as a raw image with holes where it is zero.
 ///
 /// A base that is a file is cloned where the file system can, and only what changed is written. A
 /// compressed one is decoded in parallel straight to its place.
-pub fn write_img_with(
+pub(super) fn write(
     disk: &CowDisk,
     path: &Path,
-    options: ImgOptions,
+    options: &WriteOptions,
     job: &Job,
     label: &str,
 ) -> Result<Emitted> {
     let size = disk.len();
     let output = Output::create(path, Readers::of(options.private))?;
+    let options = Pass {
+        digest: options.digest,
+        threads: options.threads,
+    };
     let mut task = job.progress.begin(label, Some(size));
     let (there, mut sha256) = place_and_hash(disk, &output, options, job, task.as_mut())?;
     if !there {
@@ -66,7 +45,7 @@ pub fn write_img_with(
         set_len(0)?;
         set_len(size)?;
         let digest = options.digest && sha256.is_none();
-        let options = ImgOptions { digest, ..options };
+        let options = Pass { digest, ..options };
         sha256 = pass(disk, Some(&output), options, job, task.as_mut())?.or(sha256);
     }
     drop(task);
@@ -78,12 +57,19 @@ pub fn write_img_with(
     })
 }
 
+/// How the disk is gone over.
+#[derive(Clone, Copy)]
+struct Pass {
+    digest: bool,
+    threads: usize,
+}
+
 /// Clones or copies a base that is a file and writes what differs from it, while the caller's thread
 /// takes the digest. `false` where that cannot be done.
 fn place_and_hash(
     disk: &CowDisk,
     output: &Output,
-    options: ImgOptions,
+    options: Pass,
     job: &Job,
     task: &mut dyn Task,
 ) -> Result<(bool, Option<String>)> {
@@ -92,11 +78,8 @@ fn place_and_hash(
         return Ok((false, None));
     }
     // Who fails stops the other.
-    let stop = job.cancel.child();
-    let job = Job {
-        progress: job.progress.clone(),
-        cancel: stop.clone(),
-    };
+    let job = job.child();
+    let stop = &job.cancel;
     let (placed, digest) = std::thread::scope(|scope| {
         let placed = scope
             .spawn(|| place(disk, output, options.threads, &job).inspect_err(|_| stop.cancel()));
@@ -136,10 +119,9 @@ fn place(disk: &CowDisk, output: &Output, threads: usize, job: &Job) -> Result<b
 
 /// SHA-256 of the raw image that `disk` is, lower-case hexadecimal.
 pub fn raw_digest(disk: &CowDisk, threads: usize, job: &Job, label: &str) -> Result<String> {
-    let options = ImgOptions {
+    let options = Pass {
         digest: true,
         threads,
-        private: false,
     };
     let mut task = job.progress.begin(label, Some(disk.len()));
     let digest = pass(disk, None, options, job, task.as_mut())?;
@@ -184,34 +166,28 @@ fn write_changes(disk: &CowDisk, output: &Output, job: &Job) -> Result<()> {
 fn pass(
     disk: &CowDisk,
     target: Option<&Output>,
-    options: ImgOptions,
+    options: Pass,
     job: &Job,
     task: &mut dyn Task,
 ) -> Result<Option<String>> {
     let pieces = pieces(disk)?;
     let zeros = vec![0; BUFFER];
     let mut hash = Sha256::new();
-    let work = |index: usize| {
-        let piece = pieces
-            .get(index)
-            .ok_or_else(|| Error::failed(format!("the image has no piece {index}")))?;
+    let work = |piece: &Piece<'_>| {
         let content = piece.load(disk)?;
         if let (Some(output), Some(bytes)) = (target, content.bytes()) {
             write_data(output.file(), piece.range.start, bytes).map_err(|e| output.explain(e))?;
         }
-        let kept = if options.digest {
-            content
-        } else {
-            Content::Zeros
-        };
-        Ok((kept, piece.range.end - piece.range.start))
+        let kept = options.digest.then_some(content);
+        Ok(kept.unwrap_or(Content::Zeros))
     };
     in_order(
-        pieces.len(),
+        &pieces,
         options.threads,
         &job.cancel,
         work,
-        |_, (content, len)| {
+        |piece, content| {
+            let len = piece.range.end - piece.range.start;
             match content.bytes() {
                 _ if !options.digest => {}
                 Some(bytes) => hash.update(bytes),
@@ -242,14 +218,14 @@ enum Source<'a> {
     Zeros,
     Disk,
     /// A block of the base, which may be changed.
-    Block(&'a XzImage, usize),
+    Block(&'a dyn Blocks, usize),
 }
 
 /// What a piece holds.
 enum Content {
     Zeros,
     Bytes(Vec<u8>),
-    Block(Arc<Block>),
+    Block(Arc<dyn disk::Content>),
 }
 
 impl Content {
@@ -267,8 +243,8 @@ impl Piece<'_> {
     fn load(&self, disk: &CowDisk) -> Result<Content> {
         match self.source {
             Source::Zeros => Ok(Content::Zeros),
-            Source::Block(image, index) if !disk.is_dirty(self.range.clone()) => {
-                image.block(index).map(Content::Block)
+            Source::Block(blocks, index) if !disk.is_dirty(self.range.clone()) => {
+                blocks.load(index).map(Content::Block)
             }
             Source::Block(..) | Source::Disk => {
                 let mut bytes = vec![0; (self.range.end - self.range.start) as usize];
@@ -285,13 +261,11 @@ impl Piece<'_> {
 fn pieces(disk: &CowDisk) -> Result<Vec<Piece<'_>>> {
     let mut pieces = Vec::new();
     let mut at = 0;
-    if let Some(image) = disk.base().as_xz() {
-        for (index, block) in image.layout().blocks.iter().enumerate() {
-            pieces.push(Piece {
-                range: block.range(),
-                source: Source::Block(image, index),
-            });
-            at = block.range().end;
+    if let Some(blocks) = disk.base().as_blocks() {
+        for (index, range) in blocks.ranges().into_iter().enumerate() {
+            at = range.end;
+            let source = Source::Block(blocks, index);
+            pieces.push(Piece { range, source });
         }
     }
     let size = disk.len();

@@ -8,8 +8,8 @@ use std::path::Path;
 use zstd::bulk::Compressor;
 use zstd::zstd_safe::CParameter;
 
-use super::Emitted;
-use super::chunked::{PackOptions, Packed, Packer, Record, write_chunked};
+use super::chunked::{Packed, Packer, Record, write_chunked};
+use super::options::{Emitted, WriteOptions};
 use crate::disk::CowDisk;
 use crate::error::{Error, Result, ResultExt};
 use crate::job::Job;
@@ -25,20 +25,20 @@ const FOOTER_SIZE: usize = 9;
 
 /// Writes `disk` to `path` as `.zst`: frames of 4 MiB of the image, with their length and a checksum,
 /// and a seek table.
-pub fn write_zst(
+pub(super) fn write(
     disk: &CowDisk,
     path: &Path,
-    options: PackOptions,
+    options: &WriteOptions,
     job: &Job,
     label: &str,
 ) -> Result<Emitted> {
-    if !(1..=22).contains(&options.level) {
-        let level = options.level;
+    if !(1..=22).contains(&options.packing.zstd_level) {
+        let level = options.packing.zstd_level;
         return Err(Error::usage(format!("there is no zstd level {level}"))
             .with_hint("the levels are 1 (fast) to 22 (small); 3 is the default"));
     }
     let packer = Frames {
-        level: options.level,
+        level: options.packing.zstd_level,
     };
     write_chunked(disk, path, &packer, options, job, label)
 }

@@ -2,7 +2,8 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
+
+use crate::positioned::FileExt;
 
 /// Something with bytes at offsets that can fail, and can forget or mix up what was written to it.
 /// Offsets and lengths are multiples of [`crate::disk::SECTOR_SIZE`], buffers are

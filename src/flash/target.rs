@@ -3,7 +3,6 @@
 use std::fmt;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Seek, SeekFrom};
-use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::contents::Contents;
@@ -12,6 +11,7 @@ use super::system::{BlockDevice, DeviceNumber, System};
 use crate::disk::{ReadAt, SECTOR_SIZE};
 use crate::error::{Error, Result, ResultExt};
 use crate::job::Job;
+use crate::positioned::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 
 const AGAIN: &str = "then run the same command again";
 
@@ -402,7 +402,6 @@ fn numbers(_: u64) -> Result<DeviceNumber> {
 mod os {
     use std::fs::{File, OpenOptions};
     use std::io;
-    use std::os::unix::fs::OpenOptionsExt;
     use std::path::Path;
     use std::time::Duration;
 
@@ -412,6 +411,7 @@ mod os {
     use super::{Way, unusable};
     use crate::error::Result;
     use crate::job::Job;
+    use crate::positioned::OpenOptionsExt;
 
     /// How often, and how long apart, a lock is asked for: udev holds it while it looks at a card
     /// that was just put in.

@@ -6,7 +6,6 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::FileType;
 use zeroize::Zeroizing;
 
 use super::command::{self, LIMIT, Overheard};
@@ -117,8 +116,8 @@ fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Refusal> {
 
 /// Those of a shell's `<(…)` are in /dev/fd, and have a writer.
 fn is_named_pipe(path: &Path) -> bool {
-    let found = rustix::fs::stat(path);
-    let is_pipe = found.is_ok_and(|found| FileType::from_raw_mode(found.st_mode).is_fifo());
+    use crate::positioned::FileTypeExt;
+    let is_pipe = std::fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo());
     is_pipe && !path.starts_with("/dev") && !path.starts_with("/proc")
 }
 

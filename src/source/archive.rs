@@ -11,6 +11,7 @@ use tar::{Archive, Entry, EntryType};
 
 use super::decompress::{Format, decoder};
 use super::digest::CHUNK;
+use crate::disk::RawFile;
 use crate::error::{Error, Result, ResultExt};
 use crate::size::human;
 
@@ -185,7 +186,7 @@ impl Tree<'_> {
 fn walk(archive: &Path, visit: &mut Visit<'_>) -> Result<()> {
     let failed = || format!("cannot read the archive {}", archive.display());
     let file = File::open(archive).context(failed)?;
-    let format = Format::of_file(archive)?;
+    let format = Format::of(&RawFile::open(archive)?)?;
     let reader = decoder(BufReader::with_capacity(CHUNK, file), format).context(failed)?;
     let mut tar = Archive::new(Box::new(reader.take(MAX_BYTES + 1)) as Box<dyn Read>);
     let damaged = |error| damaged(archive, error);

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::thread::available_parallelism;
 
 use flate2::bufread::MultiGzDecoder;
@@ -16,11 +17,11 @@ use zip::ZipArchive;
 
 use super::cache::write_failed;
 use super::digest::{CHUNK, Digest, name_of};
-use crate::disk::xz_container::XzBlock;
-use crate::disk::{Block, ReadAt, XzImage, XzImageOptions, is_zero};
+use crate::disk::{Content, RawFile, ReadAt, is_zero};
 use crate::error::{Error, Result, ResultExt};
 use crate::job::{Job, Task};
 use crate::size::human;
+use crate::xz::{Block, XzBlock, XzFile, XzImage, XzImageOptions};
 
 const BLOCK: usize = 4096;
 /// Threads are given up to stay below this.
@@ -39,20 +40,16 @@ pub(super) enum Format {
 }
 
 impl Format {
-    /// The format of the file at `path`, by its first bytes; its name does not matter.
-    pub fn of_file(path: &Path) -> Result<Self> {
-        let failed = || format!("cannot read {}", path.display());
-        let mut head = Vec::new();
-        File::open(path)
-            .context(failed)?
-            .take(6)
-            .read_to_end(&mut head)
-            .context(failed)?;
-        if head.is_empty() {
-            return Err(Error::failed(format!("{} is empty", path.display()))
+    /// The format of `file`, by its first bytes; its name does not matter.
+    pub fn of(file: &RawFile) -> Result<Self> {
+        let mut head = [0; 6];
+        let len = file.len().min(head.len() as u64) as usize;
+        if len == 0 {
+            return Err(Error::failed(format!("{} is empty", file.path().display()))
                 .with_hint("a copy or download may have failed: get the file again"));
         }
-        Ok(Self::of_bytes(&head))
+        file.read_at(0, &mut head[..len])?;
+        Ok(Self::of_bytes(&head[..len]))
     }
 
     fn of_bytes(head: &[u8]) -> Self {
@@ -103,25 +100,26 @@ fn wrong(source: &Path, what: &str, expected: &dyn Display, found: &dyn Display)
     )
 }
 
-/// Whether the `.xz` file at `source` can be read block by block. If so, its image must be no longer
-/// than `limit` bytes, and as long as expected.
-///
-/// `false` for a damaged file, too: to decompress it finds out more about where.
-pub(super) fn has_blocks(source: &Path, expected: &Expected, limit: u64) -> Result<bool> {
-    let Ok(Some(image)) = XzImage::open(source, XzImageOptions::default()) else {
-        return Ok(false);
-    };
-    if image.len() > limit {
-        return Err(too_large(source, limit));
+/// The blocks of `file`, if it is `.xz` and can be read block by block. `None` for a damaged file,
+/// too: to decompress it finds out more about where.
+pub(super) fn blocks(file: RawFile) -> Option<XzFile> {
+    XzFile::of(file).unwrap_or(None)
+}
+
+/// Errors unless the image in `file` is no longer than `limit` bytes, and as long as expected.
+pub(super) fn check_blocks(file: &XzFile, expected: &Expected, limit: u64) -> Result<()> {
+    let len = file.layout().uncompressed_size;
+    if len > limit {
+        return Err(too_large(file.path(), limit));
     }
-    expected.check_len(source, image.len())?;
-    Ok(true)
+    expected.check_len(file.path(), len)
 }
 
 /// Writes the image compressed in `source` to `target`, which must be empty, and returns its
 /// length and digest. More than `limit` bytes are refused.
 pub(super) fn unpack(
     source: &Path,
+    packed: Option<&Arc<XzFile>>,
     format: Format,
     target: &Path,
     expected: &Expected,
@@ -138,12 +136,8 @@ pub(super) fn unpack(
         hasher: Sha256::new(),
         limit: expected.len.unwrap_or(limit).min(limit),
     };
-    let blocks = match format {
-        Format::Xz => XzImage::open(source, XzImageOptions::default()).unwrap_or(None),
-        _ => None,
-    };
-    match (blocks, format) {
-        (Some(blocks), _) => unpack_blocks(&blocks, &mut image, job)?,
+    match (packed, format) {
+        (Some(packed), _) => unpack_blocks(packed, &mut image, job)?,
         (None, Format::Zip) => unpack_zip(source, &mut image, job)?,
         (None, _) => unpack_stream(source, format, &mut image, job)?,
     }
@@ -152,38 +146,34 @@ pub(super) fn unpack(
     Ok((file, len, digest))
 }
 
-fn unpack_blocks(blocks: &XzImage, image: &mut Image, job: &Job) -> Result<()> {
+fn unpack_blocks(packed: &Arc<XzFile>, image: &mut Image, job: &Job) -> Result<()> {
     let label = format!("unpacking {}", name_of(image.source));
-    each_block(blocks, &label, job, |place, block| match block.data() {
+    each_block(packed, &label, job, |place, block| match block.data() {
         Some(data) => data.chunks(CHUNK).try_for_each(|part| image.append(part)),
         None => image.append_zeros(place.uncompressed_size),
     })
 }
 
-/// Decodes all blocks of the `.xz` file at `source`, and so compares each with its check.
-pub(super) fn verify(source: &Path, job: &Job) -> Result<()> {
-    // Who comes here has read it by its blocks before.
-    let blocks = XzImage::open(source, XzImageOptions::default())?.ok_or_else(|| {
-        Error::failed(format!("{} changed while it was used", source.display()))
-            .with_hint("wait until whatever writes to it is done")
-    })?;
-    let label = format!("verifying {}", name_of(source));
-    each_block(&blocks, &label, job, |_, _| Ok(()))
+/// Decodes all blocks of `packed`, and so compares each with its check.
+pub(super) fn verify(packed: &Arc<XzFile>, job: &Job) -> Result<()> {
+    let label = format!("verifying {}", name_of(packed.path()));
+    each_block(packed, &label, job, |_, _| Ok(()))
 }
 
 /// Hands every block to `take`, in order; several are decoded at a time.
 fn each_block(
-    blocks: &XzImage,
+    packed: &Arc<XzFile>,
     label: &str,
     job: &Job,
     mut take: impl FnMut(&XzBlock, &Block) -> Result<()>,
 ) -> Result<()> {
-    let layout = blocks.layout();
+    let layout = packed.layout();
     let mut task = job.progress.begin(label, Some(layout.file_size));
     // The decoder's dictionary and the block itself, of each thread and of two more that wait.
     let each = layout.largest_block().saturating_mul(3) / 2;
     let fit = (XZ_MEMORY / each.max(1)).saturating_sub(2) as usize;
     let cores = available_parallelism().map_or(1, |threads| threads.get());
+    let blocks = XzImage::new(packed.clone(), XzImageOptions::default());
     blocks.blocks_in_order(fit.clamp(1, cores), &job.cancel, |place, block| {
         take(place, block)?;
         task.advance(place.total_size());

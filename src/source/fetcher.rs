@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, Metadata};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use ureq::http::StatusCode;
@@ -13,8 +14,10 @@ use super::download::{Wanted, download};
 use super::http::{self, Client, Failure, file_name, header, is_plain, sha256_beside};
 use super::index::{self, Entry};
 use super::{FetchOptions, sums};
+use crate::disk::RawFile;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::job::Job;
+use crate::xz::XzFile;
 
 /// Lists of images and of checksums are never longer than this.
 const MAX_PAGE: u64 = 16 << 20;
@@ -81,6 +84,8 @@ pub struct BaseImage {
     pub raw: Option<PathBuf>,
     /// The compressed file it came from, unless it was raw from the start.
     pub compressed: Option<PathBuf>,
+    /// The same, open, if it is an `.xz` whose blocks can be used one by one.
+    pub packed: Option<Arc<XzFile>>,
     /// What it is, for people.
     pub description: String,
     /// Where it was downloaded from.
@@ -134,6 +139,7 @@ pub struct Fetcher {
 /// A file that holds a base image, as it was downloaded or given.
 struct Source {
     path: PathBuf,
+    packed: Option<Arc<XzFile>>,
     digest: Digest,
     description: String,
     url: Option<String>,
@@ -147,6 +153,7 @@ impl Source {
         BaseImage {
             raw,
             compressed: Some(self.path),
+            packed: self.packed,
             description: self.description,
             url: self.url,
             source_sha256: self.digest.to_string(),
@@ -212,27 +219,28 @@ impl Fetcher {
     /// Of what is not decompressed only the length is compared with what the index says of the raw
     /// image: its digest takes all of it.
     pub fn find(&self, request: &BaseRequest) -> Result<BaseImage> {
-        let source = match request {
+        let mut source = match request {
             BaseRequest::Alias(alias) => self.aliased(alias),
             BaseRequest::Url { url, sha256 } => self.at_url(url, sha256.as_deref()),
             BaseRequest::Path { path, sha256 } => self.at_path(path, sha256.as_deref()),
         }?;
-        let format = Format::of_file(&source.path)?;
+        let file = RawFile::open(&source.path)?;
+        let format = Format::of(&file)?;
         if format == Format::Raw {
             let len = local_metadata(&source.path, "the base image")?.len();
             source.expected.check(&source.path, len, &source.digest)?;
             let digest = source.digest.clone();
             return Ok(source.image(None, Some(digest)).with_raw_in_place());
         }
+        source.packed = decompress::blocks(file).map(Arc::new);
         if let Some((raw, sha256)) = self.unpacked_before(&source)? {
             return Ok(source.image(Some(raw), Some(sha256)));
         }
-        if format == Format::Xz {
+        if let Some(packed) = &source.packed {
             let limit = self.options.max_image_bytes;
-            if decompress::has_blocks(&source.path, &source.expected, limit)? {
-                let known = self.record(&source).map(|record| record.sha256);
-                return Ok(source.image(None, known));
-            }
+            decompress::check_blocks(packed, &source.expected, limit)?;
+            let known = self.record(&source).map(|record| record.sha256);
+            return Ok(source.image(None, known));
         }
         let (raw, sha256) = self.decompressed(&source, format)?;
         if format == Format::Xz {
@@ -251,13 +259,17 @@ impl Fetcher {
         };
         let source = Source {
             path: path.clone(),
+            packed: base.packed,
             digest: Digest::given(&base.source_sha256, &base.description)?,
             description: base.description,
             url: base.url,
             verified: base.verified,
             expected: base.expected,
         };
-        let format = Format::of_file(&source.path)?;
+        let format = match source.packed {
+            Some(_) => Format::Xz,
+            None => Format::of(&RawFile::open(&source.path)?)?,
+        };
         let (raw, sha256) = self.decompressed(&source, format)?;
         Ok(source.image(Some(raw), Some(sha256)))
     }
@@ -266,9 +278,10 @@ impl Fetcher {
     /// are would pass damage on. What has a digest of its own was compared with that, what was
     /// unpacked was verified then, and a raw image has nothing to verify it by.
     pub fn vouch(&self, base: &BaseImage) -> Result<()> {
-        let Some(path) = &base.compressed else {
+        let Some(packed) = &base.packed else {
             return Ok(());
         };
+        let path = packed.path();
         let known = base.verified != Verified::Local || base.raw_sha256.is_some();
         let digest = Digest::given(&base.source_sha256, &base.description)?;
         let record = self.cache.whole(&digest);
@@ -286,7 +299,7 @@ impl Fetcher {
             "no sha256 vouches for {0}: verifying all of {0}, once",
             base.description
         ));
-        decompress::verify(path, &self.job).map_err(|error| match error.kind() {
+        decompress::verify(packed, &self.job).map_err(|error| match error.kind() {
             ErrorKind::Verification => error.context(format!(
                 "{} is damaged, and so would be what is built from it",
                 path.display()
@@ -337,6 +350,7 @@ impl Fetcher {
         let path = self.object(&digest, &entry.url, &name, entry.download_size)?;
         Ok(Source {
             path,
+            packed: None,
             digest,
             description: format!("{}, {}", entry.name, entry.release_date),
             url: Some(entry.url),
@@ -387,6 +401,7 @@ impl Fetcher {
         let path = self.object(&digest, url, &name, None)?;
         Ok(Source {
             path,
+            packed: None,
             digest,
             description: name,
             url: Some(url.to_owned()),
@@ -408,6 +423,7 @@ impl Fetcher {
         };
         Ok(Source {
             path: path.to_owned(),
+            packed: None,
             digest,
             description: name,
             url: None,
@@ -466,6 +482,7 @@ impl Fetcher {
         let limit = self.options.max_image_bytes;
         let (file, len, sha256) = decompress::unpack(
             &source.path,
+            source.packed.as_ref(),
             format,
             target,
             &source.expected,
@@ -790,7 +807,7 @@ fn identity(path: &Path, metadata: &Metadata) -> String {
 
 #[cfg(unix)]
 fn inode(metadata: &Metadata) -> (u64, u64, i64, i64) {
-    use std::os::unix::fs::MetadataExt;
+    use crate::positioned::MetadataExt;
     (
         metadata.dev(),
         metadata.ino(),

@@ -7,18 +7,19 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use imgbuild::disk::xz_container::XzLayout;
-use imgbuild::disk::{CowDisk, Memory, RawFile, ReadAt};
-use imgbuild::emit::{XzOptions, XzSplice, write_checksums, write_img, write_xz};
+use imgbuild::disk::{CowDisk, InMemory, RawFile, ReadAt};
+use imgbuild::emit::{WriteOptions, write_checksums};
 use imgbuild::error::ErrorKind;
 use imgbuild::job::{Cancel, Job, Progress, Task};
+use imgbuild::xz::{XzLayout, XzOptions};
 use proptest::prelude::*;
 
+use crate::common::emit::{open_splice, packed_with, write_img, write_xz};
 use crate::common::fuzz_cases::cases;
 use crate::common::sample_image::{MIB, mixed_image as image, noise};
 
 fn disk_of(bytes: Vec<u8>) -> CowDisk {
-    CowDisk::new(Arc::new(Memory::from(bytes)))
+    CowDisk::new(Arc::new(InMemory::from(bytes)))
 }
 
 fn content(disk: &CowDisk) -> Vec<u8> {
@@ -47,11 +48,8 @@ fn sha256sum(path: &Path) -> String {
     String::from_utf8_lossy(&out)[..64].to_owned()
 }
 
-fn options(threads: usize) -> XzOptions {
-    XzOptions {
-        threads,
-        ..XzOptions::best()
-    }
+fn options(threads: usize) -> WriteOptions {
+    packed_with(XzOptions::best(), threads)
 }
 
 /// `name.img` and `name.img.xz`, made by xz with the given arguments.
@@ -144,20 +142,22 @@ fn every_preset_decodes() {
     let disk = disk_of(image(2 * MIB));
     for preset in [0, 1, 3, 9, 6 | 1 << 31] {
         let path = dir.path().join("out.xz");
-        let options = XzOptions {
+        let xz = XzOptions {
             preset,
-            ..options(1)
+            ..XzOptions::best()
         };
+        let options = packed_with(xz, 1);
         write_xz(&disk, None, &path, options, &Job::silent(), "test").unwrap();
         assert!(
             ok("xz", &["-dc", path.to_str().unwrap()]) == content(&disk),
             "{preset}"
         );
     }
-    let options = XzOptions {
+    let xz = XzOptions {
         preset: 10,
-        ..options(1)
+        ..XzOptions::best()
     };
+    let options = packed_with(xz, 1);
     let path = dir.path().join("never.xz");
     let error = write_xz(&disk, None, &path, options, &Job::silent(), "test").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Usage);
@@ -175,7 +175,7 @@ fn an_unchanged_base_comes_out_unchanged() {
         &["-T2", "-9", "--block-size=2MiB"],
     ] {
         let base = packed(dir.path(), "base", &raw, args);
-        let splice = XzSplice::open(&base, raw.len() as u64)
+        let splice = open_splice(&base, raw.len() as u64)
             .unwrap()
             .expect("spliceable");
         let disk = disk_of(raw.clone());
@@ -201,7 +201,7 @@ fn a_splice_decodes_to_the_disk_whatever_the_threads() {
         &raw,
         &["-T2", "-6", "--block-size=1MiB"],
     );
-    let splice = XzSplice::open(&base, raw.len() as u64).unwrap().unwrap();
+    let splice = open_splice(&base, raw.len() as u64).unwrap().unwrap();
     let edit = |grow: u64| {
         let disk = disk_of(raw.clone());
         disk.write_at(MIB as u64 * 2 - 3, b"across two blocks")
@@ -251,7 +251,7 @@ fn a_splice_decodes_to_the_disk_whatever_the_threads() {
     assert!(list.contains("totals\t1\t12\t"), "{list}");
     assert!(ok("xz", &["-T2", "-dc", name]) == content(&disk));
     // Our own output can be spliced again.
-    let splice = XzSplice::open(&path, disk.len()).unwrap().unwrap();
+    let splice = open_splice(&path, disk.len()).unwrap().unwrap();
     let again = dir.path().join("again.img.xz");
     let same = disk_of(content(&disk));
     write_xz(
@@ -271,10 +271,10 @@ fn what_can_not_be_spliced_is_known() {
     let dir = tempfile::tempdir().unwrap();
     let raw = image(2 * MIB);
     let len = raw.len() as u64;
-    let open = |path: &Path| XzSplice::open(path, len).unwrap().is_some();
+    let open = |path: &Path| open_splice(path, len).unwrap().is_some();
     let plain = packed(dir.path(), "a", &raw, &["-T2", "--block-size=1MiB"]);
     assert!(open(&plain));
-    assert!(XzSplice::open(&plain, len + 1).unwrap().is_none());
+    assert!(open_splice(&plain, len + 1).unwrap().is_none());
     assert!(!open(&dir.path().join("a.img")));
     assert!(!open(&packed(dir.path(), "crc32", &raw, &["-C", "crc32"])));
     assert!(!open(&packed(
@@ -293,10 +293,10 @@ fn what_can_not_be_spliced_is_known() {
     assert!(!open(&save("two", &[good.clone(), good.clone()].concat())));
     assert!(open(&save("padded", &[good.clone(), vec![0; 8]].concat())));
     let large = packed(dir.path(), "large", &vec![0; 65 * MIB], &["-T1", "-0"]);
-    assert!(XzSplice::open(&large, 65 * MIB as u64).unwrap().is_none());
+    assert!(open_splice(&large, 65 * MIB as u64).unwrap().is_none());
 
     let bad = |name: &str, bytes: &[u8], word: &str| {
-        let error = XzSplice::open(&save(name, bytes), len).unwrap_err();
+        let error = open_splice(&save(name, bytes), len).unwrap_err();
         let text: Vec<_> = error.chain().map(|e| e.to_string()).collect();
         assert!(text.join(": ").contains(word), "{text:?}");
         assert!(error.hint().is_some());
@@ -534,7 +534,7 @@ proptest! {
         } else {
             bytes.truncate(bytes.len() - cut / 8);
         }
-        if let Ok(Some(layout)) = XzLayout::read(&Memory::from(bytes.clone())) {
+        if let Ok(Some(layout)) = XzLayout::read(&InMemory::from(bytes.clone())) {
             for block in &layout.blocks {
                 prop_assert!(block.offset + block.total_size() <= bytes.len() as u64);
                 prop_assert!(block.compressed_size() < bytes.len() as u64);
@@ -551,7 +551,7 @@ fn an_index_without_a_body_is_refused() {
     bytes[footer - 4..footer].fill(0);
     bytes[footer + 4..footer + 8].fill(0);
     put_right(&mut bytes);
-    let text = format!("{:?}", XzLayout::read(&Memory::from(bytes)).unwrap_err());
+    let text = format!("{:?}", XzLayout::read(&InMemory::from(bytes)).unwrap_err());
     assert!(text.contains("checksum of its index"), "{text}");
 }
 

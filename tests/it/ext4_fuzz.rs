@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use crate::common::ext4::{Flavour, Image, TIME, flavour_named};
-use imgbuild::disk::{CowDisk, Memory, ReadAt, Window};
+use imgbuild::disk::{CowDisk, InMemory, ReadAt, Window};
 use imgbuild::ext4::{Attr, Ext4, FileKind, grow};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -53,7 +53,7 @@ enum Depth {
 
 /// A file system to damage, and where its metadata is.
 struct Target {
-    bytes: Memory,
+    bytes: InMemory,
     block_size: usize,
     blocks: Vec<usize>,
 }
@@ -80,7 +80,7 @@ impl Target {
             .take(600)
             .collect();
         Self {
-            bytes: Memory::from(bytes),
+            bytes: InMemory::from(bytes),
             block_size,
             blocks,
         }

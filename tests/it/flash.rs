@@ -14,7 +14,7 @@ use crate::common::flash::{
 };
 use crate::common::images::{accepts, boot, build::table, tool, tree};
 use crate::common::workbench::{Ran, Workbench, fixture, fixture_xz};
-use imgbuild::disk::{CowDisk, Memory, RawFile, ReadAt};
+use imgbuild::disk::{CowDisk, InMemory, RawFile, ReadAt};
 use imgbuild::error::{Error, ErrorKind, Result};
 use imgbuild::flash::{FlashOptions, Flashed, flash_medium};
 use imgbuild::job::{Cancel, Job};
@@ -64,7 +64,7 @@ const USED: [Range<u64>; 4] = [
 ];
 
 fn disk() -> CowDisk {
-    CowDisk::new(Arc::new(Memory::from(image())))
+    CowDisk::new(Arc::new(InMemory::from(image())))
 }
 
 fn flash(card: &Card, verify: bool) -> Result<Flashed> {
@@ -267,7 +267,7 @@ fn the_backup_of_an_older_partition_table_is_wiped() {
 fn odd_images_fill_their_last_sector_with_zeros() {
     for len in [777, MIB as usize + 5, 5 * MIB as usize - 1] {
         let image = image()[..len].to_vec();
-        let disk = Memory::from(image.clone());
+        let disk = InMemory::from(image.clone());
         let card = Card::new(6 * MIB as usize, Fault::None);
         let options = FlashOptions { verify: true };
         let whole = 0..len as u64;
@@ -281,7 +281,7 @@ fn odd_images_fill_their_last_sector_with_zeros() {
 }
 
 /// An image that cannot be read in one place.
-struct Broken(Memory);
+struct Broken(InMemory);
 
 impl ReadAt for Broken {
     fn len(&self) -> u64 {
@@ -300,7 +300,7 @@ impl ReadAt for Broken {
 fn an_image_that_can_not_be_read_is_not_the_cards_fault() {
     let card = Card::new(LEN as usize, Fault::None);
     let options = FlashOptions { verify: true };
-    let broken = Broken(Memory::from(image()));
+    let broken = Broken(InMemory::from(image()));
     let error = flash_medium(&broken, &USED, &card, "card", options, &Job::silent()).unwrap_err();
     let said: Vec<String> = error.chain().map(ToString::to_string).collect();
     assert!(said[1].contains("reading the image at byte"), "{said:?}");

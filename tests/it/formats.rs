@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::common::workbench::{Ran, Workbench, fixture};
-use imgbuild::disk::{CowDisk, Memory, ReadAt, partition_table};
-use imgbuild::emit::{Emitted, PackOptions, write_bmap, write_gz, write_zst};
+use imgbuild::disk::{CowDisk, InMemory, ReadAt, partition_table};
+use imgbuild::emit::{self, Emitted, Format, Packing, WriteOptions, write_bmap};
 use imgbuild::error::{ErrorKind, Result};
 use imgbuild::job::{Cancel, Job, Progress, Task};
 
@@ -37,7 +37,7 @@ fn image(len: usize) -> Vec<u8> {
 }
 
 fn disk_of(bytes: Vec<u8>) -> CowDisk {
-    CowDisk::new(Arc::new(Memory::from(bytes)))
+    CowDisk::new(Arc::new(InMemory::from(bytes)))
 }
 
 /// A disk with changes, and longer than its base.
@@ -94,17 +94,30 @@ fn unpacked(program: &str, path: &Path) -> Vec<u8> {
     )
 }
 
-type Write = fn(&CowDisk, &Path, PackOptions, &Job, &str) -> Result<Emitted>;
+type Write = fn(&CowDisk, &Path, WriteOptions, &Job, &str) -> Result<Emitted>;
 
 /// The two formats, with the programs that judge them.
 const PACKED: [(&str, Write); 2] = [("zstd", write_zst), ("gzip", write_gz)];
 
-fn options(level: i32, threads: usize) -> PackOptions {
-    PackOptions {
-        level,
+fn options(level: i32, threads: usize) -> WriteOptions {
+    let packing = Packing {
+        zstd_level: level,
+        gzip_level: level,
+        ..Packing::fast()
+    };
+    WriteOptions {
+        packing,
         threads,
-        private: false,
+        ..WriteOptions::default()
     }
+}
+
+fn write_zst(disk: &CowDisk, path: &Path, o: WriteOptions, job: &Job, l: &str) -> Result<Emitted> {
+    emit::write(Format::ImgZst, disk, None, path, &o, job, l)
+}
+
+fn write_gz(disk: &CowDisk, path: &Path, o: WriteOptions, job: &Job, l: &str) -> Result<Emitted> {
+    emit::write(Format::ImgGz, disk, None, path, &o, job, l)
 }
 
 #[test]
@@ -287,10 +300,10 @@ fn progress_adds_up_and_cancelling_leaves_what_was_there() {
     let path = dir.path().join("out");
     let disk = changed_disk();
     let everything = 0..disk.len();
-    let bmap = |disk: &CowDisk, path: &Path, _: PackOptions, job: &Job, label: &str| {
+    let bmap = |disk: &CowDisk, path: &Path, _: WriteOptions, job: &Job, label: &str| {
         write_bmap(disk, std::slice::from_ref(&everything), path, 2, job, label)
     };
-    type Write<'a> = &'a dyn Fn(&CowDisk, &Path, PackOptions, &Job, &str) -> Result<Emitted>;
+    type Write<'a> = &'a dyn Fn(&CowDisk, &Path, WriteOptions, &Job, &str) -> Result<Emitted>;
     let writers: [Write<'_>; 3] = [&write_zst, &write_gz, &bmap];
     for write in writers {
         let (job, seen) = Watch::job(u64::MAX);

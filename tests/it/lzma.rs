@@ -1,7 +1,7 @@
 //! The transcoder, judged by liblzma: whatever is patched, the result decodes to the patched text.
 
 use imgbuild::job::Cancel;
-use imgbuild::lzma::{Block, Coding, Patch, Transcoded, transcode, zeros};
+use imgbuild::xz::symbols::{Block, Coding, Replacement, Transcoded, transcode, zeros};
 use liblzma::stream::{Action, Filters, LzmaOptions, Status, Stream};
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -63,15 +63,15 @@ fn block(lzma2: &[u8], len: usize) -> Block<'_> {
     }
 }
 
-fn edit(start: usize, bytes: &[u8]) -> Patch<'_> {
-    Patch {
+fn edit(start: usize, bytes: &[u8]) -> Replacement<'_> {
+    Replacement {
         start,
         bytes,
         coding: Coding::Edit,
     }
 }
 
-fn patched(text: &[u8], patches: &[Patch<'_>]) -> Vec<u8> {
+fn patched(text: &[u8], patches: &[Replacement<'_>]) -> Vec<u8> {
     let mut text = text.to_vec();
     for patch in patches {
         text[patch.start..][..patch.bytes.len()].copy_from_slice(patch.bytes);
@@ -80,7 +80,7 @@ fn patched(text: &[u8], patches: &[Patch<'_>]) -> Vec<u8> {
 }
 
 /// Transcodes and has liblzma look at the result.
-fn judged(lzma2: &[u8], text: &[u8], patches: &[Patch<'_>]) -> Transcoded {
+fn judged(lzma2: &[u8], text: &[u8], patches: &[Replacement<'_>]) -> Transcoded {
     let made = transcode(&block(lzma2, text.len()), patches, &Cancel::default()).unwrap();
     assert!(text.starts_with(&made.text));
     let got = unpack(&made.lzma2, text.len()).expect("a valid stream");
@@ -221,7 +221,7 @@ fn in_order(text: &[u8], changes: &[Change]) -> Vec<New> {
         fits
     });
     let after = {
-        let edits: Vec<Patch<'_>> = all.iter().map(|n| edit(n.start, &n.bytes)).collect();
+        let edits: Vec<Replacement<'_>> = all.iter().map(|n| edit(n.start, &n.bytes)).collect();
         patched(text, &edits)
     };
     for new in &mut all {
@@ -234,9 +234,9 @@ fn in_order(text: &[u8], changes: &[Change]) -> Vec<New> {
     all
 }
 
-fn patches(all: &[New]) -> Vec<Patch<'_>> {
+fn patches(all: &[New]) -> Vec<Replacement<'_>> {
     all.iter()
-        .map(|new| Patch {
+        .map(|new| Replacement {
             start: new.start,
             bytes: &new.bytes,
             coding: match new.kind {
@@ -333,7 +333,7 @@ proptest! {
             lzma2.truncate(cut.index(lzma2.len()));
         }
         let all = in_order(&text, &changes);
-        let patches: Vec<Patch<'_>> = all.iter().map(|n| edit(n.start, &n.bytes)).collect();
+        let patches: Vec<Replacement<'_>> = all.iter().map(|n| edit(n.start, &n.bytes)).collect();
         if let Ok(made) = transcode(&block(&lzma2, text.len()), &patches, &Cancel::default()) {
             let other = unpack(&lzma2, text.len()).expect("liblzma agrees");
             prop_assert!(other == made.text);

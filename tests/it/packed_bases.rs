@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 use crate::common::workbench::{PROFILE, Ran, Workbench, files_below, fixture};
 use imgbuild::disk::RawFile;
-use imgbuild::disk::xz_container::{XzBlock, XzLayout};
+use imgbuild::xz::{XzBlock, XzLayout};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 

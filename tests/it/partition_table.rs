@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use imgbuild::disk::partition_table::{self, PartitionTable, TableKind};
-use imgbuild::disk::{CowDisk, Memory, PAGE_SIZE, RawFile, ReadAt};
+use imgbuild::disk::{CowDisk, InMemory, PAGE_SIZE, RawFile, ReadAt};
 use imgbuild::error::Result;
 use proptest::prelude::*;
 
@@ -79,18 +79,18 @@ fn mbr_image() -> Vec<u8> {
 }
 
 fn disk(image: Vec<u8>) -> CowDisk {
-    CowDisk::new(Arc::new(Memory::from(image)))
+    CowDisk::new(Arc::new(InMemory::from(image)))
 }
 
 fn message(image: Vec<u8>) -> String {
-    let error = partition_table::read(&Memory::from(image)).unwrap_err();
+    let error = partition_table::read(&InMemory::from(image)).unwrap_err();
     assert!(error.hint().is_some(), "{error}");
     error.to_string()
 }
 
 #[test]
 fn reads_an_mbr() {
-    let table = partition_table::read(&Memory::from(mbr_image())).unwrap();
+    let table = partition_table::read(&InMemory::from(mbr_image())).unwrap();
     assert_eq!(
         table.kind,
         TableKind::Mbr {
@@ -393,7 +393,7 @@ fn makes_a_gpt_of_an_mbr() {
     let (again, _) = made();
     let all = |disk: &CowDisk| bytes(disk, 0..disk.len());
     assert_eq!(all(&again), all(&disk));
-    let other = CowDisk::new(Arc::new(Memory::from(image.clone())));
+    let other = CowDisk::new(Arc::new(InMemory::from(image.clone())));
     let other = partition_table::to_gpt(&other, "windrunner").unwrap();
     assert_ne!(other.table.root.partuuid, new.root.partuuid);
     let before = all(&disk);
@@ -508,7 +508,7 @@ fn chains_of_logical_partitions_are_not_followed() {
     ebr[446 + 4] = 0x83;
     ebr[446 + 8..][..4].fill(0xff);
     ebr[510..].copy_from_slice(&[0x55, 0xaa]);
-    let table = partition_table::read(&Memory::from(image)).unwrap();
+    let table = partition_table::read(&InMemory::from(image)).unwrap();
     assert_eq!(table.root.number, 2);
 }
 

@@ -5,10 +5,12 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
-use imgbuild::disk::{CowDisk, PageMemory, RawFile, ReadAt, XzImage, XzImageOptions};
-use imgbuild::emit::{Emitted, ImgOptions, can_clone, raw_digest, write_img_with};
+use imgbuild::disk::{CowDisk, PageStore, RawFile, ReadAt};
+use imgbuild::emit::{Emitted, WriteOptions, can_clone, raw_digest};
 use imgbuild::job::Job;
+use imgbuild::xz::XzImageOptions;
 
+use crate::common::emit::{write_img_with, xz_image};
 use crate::common::sample_image::{MIB, noise};
 
 /// 20 MiB and a bit, a third of it noise.
@@ -35,7 +37,7 @@ fn sha256sum(path: &Path) -> String {
 /// Changes of every kind: data over data, over zeros and at the end; zeros over data; growth.
 fn edit(base: Arc<dyn ReadAt>, folder: &Path) -> CowDisk {
     // Some pages in memory, some in a file.
-    let disk = CowDisk::with_memory(base, Arc::new(PageMemory::new(100 << 10, folder)));
+    let disk = CowDisk::with_memory(base, Arc::new(PageStore::new(100 << 10, folder)));
     let write = |at: usize, bytes: &[u8]| disk.write_at(at as u64, bytes).unwrap();
     write(100, b"boot");
     write(3 * MIB + 5000, &vec![0; 300_000]);
@@ -84,10 +86,10 @@ fn write_all(base: &Arc<dyn ReadAt>, folder: &Path) {
     let path = folder.join("out.img");
     for digest in [true, false] {
         for threads in [1, 3] {
-            let options = ImgOptions {
+            let options = WriteOptions {
                 digest,
                 threads,
-                ..ImgOptions::default()
+                ..WriteOptions::default()
             };
             let emitted = write_img_with(&disk, &path, options, &Job::silent(), "t").unwrap();
             check(&emitted, digest, &expected);
@@ -119,7 +121,7 @@ fn a_packed_base_is_decoded_into_place() {
             cache: 2 << 20,
             decoders: 2,
         };
-        let image = Arc::new(XzImage::open(&packed, options).unwrap().unwrap());
+        let image = Arc::new(xz_image(&packed, options).unwrap().unwrap());
         write_all(&(image as Arc<dyn ReadAt>), dir.path());
     }
 }
@@ -148,7 +150,7 @@ fn a_raw_base_that_changes_meanwhile_is_noticed_or_does_no_harm() {
     let base = Arc::new(RawFile::open(&raw).unwrap()) as Arc<dyn ReadAt>;
     let disk = edit(base, dir.path());
     let file = std::fs::File::options().write(true).open(&raw).unwrap();
-    let write = || write_img_with(&disk, &out, ImgOptions::default(), &Job::silent(), "t");
+    let write = || write_img_with(&disk, &out, WriteOptions::default(), &Job::silent(), "t");
     // Longer: what was added is not in the image, where that has grown.
     file.write_all_at(&noise(MIB, 5), 20 * MIB as u64 + 512)
         .unwrap();
@@ -156,10 +158,10 @@ fn a_raw_base_that_changes_meanwhile_is_noticed_or_does_no_harm() {
     std::fs::remove_file(&out).unwrap();
     for digest in [true, false] {
         file.set_len(2 * MIB as u64).unwrap();
-        let options = ImgOptions {
+        let options = WriteOptions {
             digest,
             threads: 2,
-            ..ImgOptions::default()
+            ..WriteOptions::default()
         };
         let result = write_img_with(&disk, &out, options, &Job::silent(), "t");
         let text = format!("{:?}", result.unwrap_err());
@@ -236,7 +238,7 @@ fn a_raw_base_is_cloned_where_the_file_system_can() {
     let file = std::fs::File::options().write(true).open(&raw).unwrap();
     let end = image().len() as u64;
     file.write_all_at(&noise(MIB, 5), end).unwrap();
-    let options = ImgOptions::default();
+    let options = WriteOptions::default();
     let emitted = write_img_with(&disk, &folder.join("out.img"), options, &Job::silent(), "t");
     check(&emitted.unwrap(), true, &expected());
 }

@@ -100,7 +100,7 @@ impl Code {
             .filter(|(public, _)| *public)
             .flat_map(|(_, paths)| paths)
             .find(|path| path.rsplit("::").next() == Some(item));
-        match handed_on.and_then(|path| self.absolute(&module, &path)) {
+        match handed_on.and_then(|path| self.absolute(&module, path)) {
             Some(next) if next != path => self.defined_in(&next),
             _ => Some(module),
         }

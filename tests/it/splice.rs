@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use imgbuild::disk::xz_container::XzLayout;
-use imgbuild::disk::{CowDisk, Memory, RawFile, ReadAt, XzImage, XzImageOptions};
-use imgbuild::emit::{Emitted, XZ_ENCODER, XzOptions, XzSplice, write_xz};
+use crate::common::emit::{fast, open_splice, write_xz, xz_image};
+use imgbuild::disk::{CowDisk, InMemory, RawFile, ReadAt};
+use imgbuild::emit::Emitted;
 use imgbuild::error::ErrorKind;
 use imgbuild::job::Job;
+use imgbuild::xz::{Splice, XZ_ENCODER, XzImageOptions, XzLayout, XzOptions};
 
 const MIB: usize = 1 << 20;
 
@@ -65,27 +66,23 @@ impl Bench {
         Self { dir, raw, base }
     }
 
-    fn splice(&self) -> XzSplice {
-        let splice = XzSplice::open(&self.base, self.raw.len() as u64).unwrap();
+    fn splice(&self) -> Splice {
+        let splice = open_splice(&self.base, self.raw.len() as u64).unwrap();
         splice.expect("a base that can be spliced")
     }
 
     fn disk(&self) -> CowDisk {
-        CowDisk::new(Arc::new(Memory::from(self.raw.clone())))
+        CowDisk::new(Arc::new(InMemory::from(self.raw.clone())))
     }
 
-    fn write(&self, disk: &CowDisk, base: Option<&XzSplice>, threads: usize) -> (PathBuf, Emitted) {
+    fn write(&self, disk: &CowDisk, base: Option<&Splice>, threads: usize) -> (PathBuf, Emitted) {
         let path = self.dir.path().join("out.img.xz");
-        let options = XzOptions {
-            threads,
-            ..XzOptions::default()
-        };
-        let emitted = write_xz(disk, base, &path, options, &Job::silent(), "test").unwrap();
+        let emitted = write_xz(disk, base, &path, fast(threads), &Job::silent(), "test").unwrap();
         (path, emitted)
     }
 
     /// Writes, has it judged, and returns it.
-    fn judged(&self, disk: &CowDisk, base: Option<&XzSplice>) -> Vec<u8> {
+    fn judged(&self, disk: &CowDisk, base: Option<&Splice>) -> Vec<u8> {
         let (path, emitted) = self.write(disk, base, 2);
         judge(&path, &content(disk));
         let bytes = std::fs::read(&path).unwrap();
@@ -152,7 +149,7 @@ fn changed_blocks_keep_their_symbols() {
         "{} after {base}",
         bytes.len()
     );
-    let layout = XzLayout::read(&Memory::from(bytes)).unwrap().unwrap();
+    let layout = XzLayout::read(&InMemory::from(bytes)).unwrap().unwrap();
     let before: Vec<u64> = splice
         .layout()
         .blocks
@@ -215,7 +212,7 @@ fn what_is_known_of_zeros_does_not_decide_the_bytes() {
     let names = [raw.to_str().unwrap(), sparse.to_str().unwrap()];
     ok("cp", &["--sparse=always", names[0], names[1]]);
     let packed = || {
-        XzImage::open(&bench.base, XzImageOptions::default())
+        xz_image(&bench.base, XzImageOptions::default())
             .unwrap()
             .unwrap()
     };
@@ -223,7 +220,7 @@ fn what_is_known_of_zeros_does_not_decide_the_bytes() {
     let mut all = vec![0; bench.raw.len()];
     known.read_at(0, &mut all).unwrap();
     let bases: [Arc<dyn ReadAt>; 5] = [
-        Arc::new(Memory::from(bench.raw.clone())),
+        Arc::new(InMemory::from(bench.raw.clone())),
         Arc::new(RawFile::open(&raw).unwrap()),
         Arc::new(RawFile::open(&sparse).unwrap()),
         Arc::new(packed()),
@@ -260,7 +257,7 @@ fn growth_appends_blocks() {
     let same = splice.layout().blocks.last().unwrap();
     let end = (same.offset + same.total_size()) as usize;
     assert!(bytes[..end] == copied[..end]);
-    let layout = XzLayout::read(&Memory::from(bytes)).unwrap().unwrap();
+    let layout = XzLayout::read(&InMemory::from(bytes)).unwrap().unwrap();
     let sizes: Vec<u64> = layout.blocks[4..]
         .iter()
         .map(|b| b.uncompressed_size)
@@ -276,7 +273,7 @@ fn a_base_without_blocks_is_packed_by_the_same_rules() {
     disk.write_at(0, b"changed").unwrap();
     bench.judged(&disk, None);
     // Zeros that nobody knows of.
-    bench.judged(&CowDisk::new(Arc::new(Memory::from(vec![0; MIB]))), None);
+    bench.judged(&CowDisk::new(Arc::new(InMemory::from(vec![0; MIB]))), None);
 }
 
 #[test]
@@ -320,7 +317,7 @@ fn a_damaged_block_is_an_error() {
         let disk = bench.disk();
         disk.write_at(9000, b"x").unwrap();
         let path = bench.dir.path().join("out.img.xz");
-        let options = XzOptions::default();
+        let options = fast(2);
         let made = write_xz(&disk, Some(&splice), &path, options, &Job::silent(), "test");
         let error = made.unwrap_err();
         assert!(error.hint().is_some());

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use imgbuild::disk::xz_container::{Check, XzLayout};
-use imgbuild::disk::{CowDisk, Memory, ReadAt, XzImage, XzImageOptions};
-use imgbuild::emit::{XzOptions, XzSplice, write_xz};
+use imgbuild::disk::{Content, CowDisk, InMemory, ReadAt};
 use imgbuild::error::{Error, ErrorKind, Result};
 use imgbuild::job::{Cancel, Job};
+use imgbuild::xz::{Check, XzImage, XzImageOptions, XzLayout};
 use proptest::prelude::*;
 
+use crate::common::emit::{fast, open_splice, write_xz, xz_image};
 use crate::common::fuzz_cases::cases;
 use crate::common::sample_image::{MIB, mixed_image as image};
 
@@ -54,7 +54,7 @@ fn options(cache: u64) -> XzImageOptions {
 }
 
 fn open(path: &Path) -> Result<Option<XzImage>> {
-    XzImage::open(path, options(3 << 20))
+    xz_image(path, options(3 << 20))
 }
 
 fn read(image: &dyn ReadAt, range: Range<usize>) -> Result<Vec<u8>> {
@@ -200,7 +200,7 @@ fn many_readers_at_once_read_the_same() {
     let file = save(&packed(&raw, BLOCKS));
     // Room for a single block: each pushes the other out.
     for cache in [0, 2 << 20, 100 << 20] {
-        let image = XzImage::open(&file.1, options(cache)).unwrap().unwrap();
+        let image = xz_image(&file.1, options(cache)).unwrap().unwrap();
         std::thread::scope(|scope| {
             for reader in 0..6_usize {
                 let (image, raw) = (&image, &raw);
@@ -237,7 +237,7 @@ fn damage_is_named_with_the_block_and_its_place() {
     for check in ["crc32", "crc64", "sha256", "none"] {
         let args = ["-T2", "-1", "--block-size=1MiB", "-C", check];
         let good = packed(&raw, &args);
-        let layout = XzLayout::read(&Memory::from(good.clone()))
+        let layout = XzLayout::read(&InMemory::from(good.clone()))
             .unwrap()
             .unwrap();
         assert_eq!(layout.blocks.len(), 5);
@@ -323,16 +323,12 @@ fn streams_are_spliced_into_one() {
     ]
     .concat();
     let file = save(&bytes);
-    let splice = XzSplice::open(&file.1, raw.len() as u64).unwrap().unwrap();
+    let splice = open_splice(&file.1, raw.len() as u64).unwrap().unwrap();
     let image = Arc::new(open(&file.1).unwrap().unwrap());
     let disk = CowDisk::new(image.clone());
     disk.write_at(4 * MIB as u64 + 5, b"changed").unwrap();
     let out = file.0.path().join("out.img.xz");
-    let options = XzOptions {
-        threads: 2,
-        ..XzOptions::default()
-    };
-    write_xz(&disk, Some(&splice), &out, options, &Job::silent(), "t").unwrap();
+    write_xz(&disk, Some(&splice), &out, fast(2), &Job::silent(), "t").unwrap();
     let mut wanted = raw;
     wanted[4 * MIB + 5..4 * MIB + 12].copy_from_slice(b"changed");
     assert!(run("xz", &["-dc", out.to_str().unwrap()]) == wanted);
@@ -344,11 +340,7 @@ fn streams_are_spliced_into_one() {
         &wanted,
         &["-C", "crc32", "-T2", "--block-size=1MiB"],
     ));
-    assert!(
-        XzSplice::open(&file.1, wanted.len() as u64)
-            .unwrap()
-            .is_none()
-    );
+    assert!(open_splice(&file.1, wanted.len() as u64).unwrap().is_none());
 }
 
 proptest! {

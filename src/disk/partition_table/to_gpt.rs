@@ -16,11 +16,13 @@ use gpt::partition_types::{BASIC, EFI, LINUX_FS, LINUX_LVM, LINUX_RAID, LINUX_SW
 use mbrman::{CHS, MBRHeader, MBRPartitionEntry};
 use uuid::Uuid;
 
-use super::{
+use super::table::SECTOR_SIZE;
+use super::table::{
     GPT_ALIGNMENT, GPT_ENTRY_SIZE, Gpt, Layout, MBR_FAT, MBR_LINUX, MBR_PROTECTIVE, PartitionEntry,
     PartitionTable, Role, TableKind, read, read_layout, write_mbr,
 };
-use crate::disk::{CowDisk, ReadAt, SECTOR_SIZE, is_zero};
+use crate::disk::cow_disk::CowDisk;
+use crate::disk::read_at::{ReadAt, is_zero};
 use crate::error::{Error, Result, ResultExt};
 
 /// As many as every tool makes room for.

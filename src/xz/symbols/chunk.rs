@@ -1,7 +1,7 @@
 //! The chunks that an LZMA2 stream is a row of. Format: the comments of liblzma's
 //! `lzma2_decoder.c` and section 5.3.1 of “The .xz File Format” 1.2.1.
 
-use super::damaged;
+use super::limits::damaged;
 use super::model::Properties;
 use super::range::{CHUNK_SIZE, FRAME};
 use crate::error::Result;

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::MAX_TEXT;
+use super::limits::MAX_TEXT;
 use crate::error::{Error, Result};
 
 /// How the bytes of a patch are coded.
@@ -20,14 +20,14 @@ pub enum Coding<'a> {
 
 /// New bytes for a range of the text.
 #[derive(Debug, Clone, Copy)]
-pub struct Patch<'a> {
+pub struct Replacement<'a> {
     /// Where, counted from the start of the block.
     pub start: usize,
     pub bytes: &'a [u8],
     pub coding: Coding<'a>,
 }
 
-impl Patch<'_> {
+impl Replacement<'_> {
     pub(super) fn range(&self) -> Range<usize> {
         self.start..self.start + self.bytes.len()
     }
@@ -37,15 +37,15 @@ const GRAIN_BITS: u32 = 12;
 const GRAINS: usize = MAX_TEXT >> GRAIN_BITS;
 
 /// Patches, sorted, with a fast answer to “is anything changed here”.
-pub(super) struct Overlay<'a> {
-    patches: &'a [Patch<'a>],
+pub(super) struct NewText<'a> {
+    patches: &'a [Replacement<'a>],
     /// 1 for every 4 KiB of text that a patch touches.
     touched: Box<[u8; GRAINS]>,
 }
 
-impl<'a> Overlay<'a> {
+impl<'a> NewText<'a> {
     /// Errors unless the patches are sorted, apart from each other and within `len` bytes.
-    pub fn new(patches: &'a [Patch<'a>], len: usize) -> Result<Self> {
+    pub fn new(patches: &'a [Replacement<'a>], len: usize) -> Result<Self> {
         let mut touched = Box::new([0; GRAINS]);
         let mut end = 0;
         for patch in patches {
@@ -128,7 +128,7 @@ impl<'a> Overlay<'a> {
     }
 
     /// The patch that changes `position`.
-    pub fn covering(&self, position: usize) -> Option<&'a Patch<'a>> {
+    pub fn covering(&self, position: usize) -> Option<&'a Replacement<'a>> {
         let index = self.patches.partition_point(|p| p.range().end <= position);
         self.patches.get(index).filter(|p| p.start <= position)
     }
@@ -168,8 +168,8 @@ fn common(a: &[u8], b: &[u8]) -> usize {
 mod tests {
     use super::*;
 
-    fn patch(start: usize, bytes: &[u8]) -> Patch<'_> {
-        Patch {
+    fn patch(start: usize, bytes: &[u8]) -> Replacement<'_> {
+        Replacement {
             start,
             bytes,
             coding: Coding::Edit,
@@ -185,7 +185,7 @@ mod tests {
             patch(4095, b"xy"),
             patch(4097, b"z"),
         ];
-        let overlay = Overlay::new(&patches, text.len()).unwrap();
+        let overlay = NewText::new(&patches, text.len()).unwrap();
         let mut expected = text.clone();
         for patch in &patches {
             expected[patch.range()].copy_from_slice(patch.bytes);
@@ -210,7 +210,7 @@ mod tests {
             [patch(0, b"a"), patch(9, b"ab")],
             [patch(0, b"a"), patch(usize::MAX, b"ab")],
         ] {
-            assert!(Overlay::new(&patches, 10).is_err());
+            assert!(NewText::new(&patches, 10).is_err());
         }
     }
 }

@@ -11,8 +11,6 @@
 //! closes gaps between entries (which renumbers partitions), moves the array to sector 2 and pads
 //! it to 128 entries; so where things lie on a grown disk is decided here.
 
-mod to_gpt;
-
 use std::collections::BTreeMap;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
@@ -23,25 +21,27 @@ use gpt::partition::{Partition, file_read_partitions};
 use gpt::partition_types::{BASIC, EFI, LINUX_FS, LINUX_ROOT_ARM_64, Type};
 use mbrman::{CHS, MBRHeader};
 
-pub use to_gpt::{Converted, NewIds, to_gpt};
-
-use super::{CowDisk, ReadAt, SECTOR_SIZE};
+use crate::disk::cow_disk::CowDisk;
+use crate::disk::read_at::ReadAt;
 use crate::error::{Error, Result, ResultExt};
 
-const MBR_PROTECTIVE: u8 = 0xee;
-const MBR_LINUX: u8 = 0x83;
+/// Bytes of a logical sector: what MBR, GPT and FAT count in here.
+pub const SECTOR_SIZE: u64 = 512;
+
+pub(super) const MBR_PROTECTIVE: u8 = 0xee;
+pub(super) const MBR_LINUX: u8 = 0x83;
 /// FAT12, FAT16 and FAT32, plain and hidden, with CHS or LBA addressing.
-const MBR_FAT: [u8; 6] = [0x01, 0x04, 0x06, 0x0b, 0x0c, 0x0e];
+pub(super) const MBR_FAT: [u8; 6] = [0x01, 0x04, 0x06, 0x0b, 0x0c, 0x0e];
 
 const GPT_BOOT: [Type; 2] = [EFI, BASIC];
 const GPT_ROOT: [Type; 2] = [LINUX_FS, LINUX_ROOT_ARM_64];
 /// What `gpt` reads: it takes the checksum over a header of this size, and asserts the entries'.
 const GPT_HEADER_SIZE: u32 = 92;
-const GPT_ENTRY_SIZE: u32 = 128;
+pub(super) const GPT_ENTRY_SIZE: u32 = 128;
 /// Bounds what a header may ask us to read: at most 128 KiB.
 const GPT_MAX_ENTRIES: u32 = 1024;
 /// A disk that gets a new end for the backup of its GPT ends on a multiple of this many bytes.
-const GPT_ALIGNMENT: u64 = 1 << 20;
+pub(super) const GPT_ALIGNMENT: u64 = 1 << 20;
 
 const DAMAGED: &str = "the image is cut short or its partition table is damaged; download it again";
 
@@ -113,18 +113,18 @@ impl PartitionTable {
 
 /// What a partition is for, as far as we care.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Role {
+pub(super) enum Role {
     Boot,
     Root,
     Other,
 }
 
 /// Everything the table says, the partitions in the order of the table.
-struct Layout {
-    kind: TableKind,
-    partitions: Vec<(Role, PartitionEntry)>,
-    mbr: MBRHeader,
-    gpt: Option<Gpt>,
+pub(super) struct Layout {
+    pub(super) kind: TableKind,
+    pub(super) partitions: Vec<(Role, PartitionEntry)>,
+    pub(super) mbr: MBRHeader,
+    pub(super) gpt: Option<Gpt>,
 }
 
 /// Reads the partition table of `disk` and finds the boot and the root partition.
@@ -181,7 +181,7 @@ pub fn grow_root(disk: &CowDisk, table: &PartitionTable, new_len: u64) -> Result
     read(disk)?.with_root(root.number)
 }
 
-fn read_layout(disk: &dyn ReadAt) -> Result<Layout> {
+pub(super) fn read_layout(disk: &dyn ReadAt) -> Result<Layout> {
     let mut sector = [0; SECTOR_SIZE as usize];
     if disk.len() >= SECTOR_SIZE {
         disk.read_at(0, &mut sector)
@@ -208,7 +208,7 @@ fn read_layout(disk: &dyn ReadAt) -> Result<Layout> {
 }
 
 impl Layout {
-    fn check(&self, disk_len: u64) -> Result<()> {
+    pub(super) fn check(&self, disk_len: u64) -> Result<()> {
         let mut ranges: Vec<_> = self.partitions.iter().map(|(_, p)| p).collect();
         ranges.sort_by_key(|p| (p.start, p.len));
         for pair in ranges.windows(2) {
@@ -230,7 +230,7 @@ impl Layout {
         }
     }
 
-    fn table(&self) -> Result<PartitionTable> {
+    pub(super) fn table(&self) -> Result<PartitionTable> {
         let find = |role, what: &str| {
             let found = self.partitions.iter().find(|(r, _)| *r == role);
             found.map(|(_, p)| p.clone()).ok_or_else(|| {
@@ -321,15 +321,15 @@ fn grow_mbr(disk: &CowDisk, mut mbr: MBRHeader, root: &PartitionEntry, new_len: 
     write_mbr(disk, &mbr)
 }
 
-fn write_mbr(disk: &CowDisk, mbr: &MBRHeader) -> Result<()> {
+pub(super) fn write_mbr(disk: &CowDisk, mbr: &MBRHeader) -> Result<()> {
     mbr.write_into(&mut Device { disk, position: 0 })
         .context(|| "writing the MBR".into())
 }
 
 /// A GPT as read: its primary header and its entries, verified.
-struct Gpt {
-    header: Header,
-    entries: BTreeMap<u32, Partition>,
+pub(super) struct Gpt {
+    pub(super) header: Header,
+    pub(super) entries: BTreeMap<u32, Partition>,
 }
 
 impl Gpt {
@@ -468,7 +468,7 @@ impl Gpt {
 
     /// Writes the entries of `numbers`, a copy of the whole array before the backup header at sector
     /// `backup`, and both headers.
-    fn write(&self, disk: &CowDisk, numbers: &[u32], backup: u64) -> Result<()> {
+    pub(super) fn write(&self, disk: &CowDisk, numbers: &[u32], backup: u64) -> Result<()> {
         self.try_write(disk, numbers, backup)
             .context(|| "writing the GPT".into())
     }

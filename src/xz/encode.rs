@@ -2,7 +2,7 @@
 
 use liblzma::stream::{Action, Filters, LzmaOptions, Status, Stream};
 
-use crate::disk::xz_container;
+use super::container;
 use crate::error::{Error, Result, ResultExt};
 use crate::job::Cancel;
 
@@ -68,7 +68,7 @@ impl Encoder {
     pub fn lzma2(&self, data: &[u8], cancel: &Cancel) -> Result<Vec<u8>> {
         let failed = || "encoding with xz".to_owned();
         let mut options = LzmaOptions::new_preset(self.preset).context(failed)?;
-        options.dict_size(xz_container::dictionary_size(self.dictionary) as u32);
+        options.dict_size(container::dictionary_size(self.dictionary) as u32);
         let mut filters = Filters::new();
         filters.lzma2(&options);
         let mut stream = Stream::new_raw_encoder(&filters).context(failed)?;
@@ -107,7 +107,7 @@ pub(super) fn block(
     dictionary: u8,
     check: u64,
 ) -> Encoded {
-    let mut bytes = xz_container::block_header(lzma2.len() as u64, len, block_size, dictionary);
+    let mut bytes = container::block_header(lzma2.len() as u64, len, block_size, dictionary);
     bytes.reserve_exact(lzma2.len() + 16);
     bytes.extend_from_slice(lzma2);
     let unpadded_size = bytes.len() as u64 + 8;

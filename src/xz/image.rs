@@ -1,24 +1,25 @@
 //! The image inside an `.img.xz`, read without unpacking it.
 //!
-//! The index of the file says where its blocks are (`xz_container`). A block is decoded when
+//! The index of the file says where its blocks are (`container`). A block is decoded when
 //! something in it is read, its check is verified, and it stays in memory until others push it out.
 //! Small reads are the metadata of file systems, which every node reads again: what they gave is kept
 //! longer, and so is the knowledge which pages are zeros.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::path::Display;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use liblzma::stream::{Action, Filters, LzmaOptions, Status, Stream};
 use sha2::{Digest, Sha256};
 
+use super::container::{Check, XzBlock, XzLayout, dictionary_size};
+use super::file::XzFile;
 use super::known_pages::{DataMap, KnownPages};
-use super::xz_container::{Check, XzBlock, XzLayout};
-use super::{PAGE_SIZE, RawFile, ReadAt, check_bounds, is_zero};
+use crate::disk::{Blocks, Content, PAGE_SIZE, ReadAt, check_bounds, is_zero};
 use crate::error::{Error, Result, ResultExt};
 use crate::job::Cancel;
-use crate::parallel::in_order;
+use crate::parallel::{in_order, lock};
 
 /// Compressed bytes are read in pieces of this many.
 const PIECE: usize = 128 << 10;
@@ -50,9 +51,7 @@ impl Default for XzImageOptions {
 
 /// A compressed image as a base. Shared by all nodes that are built from it.
 pub struct XzImage {
-    file: RawFile,
-    name: String,
-    layout: XzLayout,
+    file: Arc<XzFile>,
     options: XzImageOptions,
     buffers: Arc<Buffers>,
     state: Mutex<State>,
@@ -66,9 +65,8 @@ pub struct Block {
     buffers: Arc<Buffers>,
 }
 
-impl Block {
-    /// The bytes; `None` when all of them are zero.
-    pub fn data(&self) -> Option<&[u8]> {
+impl Content for Block {
+    fn data(&self) -> Option<&[u8]> {
         (!self.data.is_empty()).then_some(&self.data)
     }
 }
@@ -103,7 +101,7 @@ impl Buffers {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
-        self.free.lock().unwrap_or_else(|e| e.into_inner())
+        lock(&self.free)
     }
 }
 
@@ -137,18 +135,10 @@ struct ZeroForm {
 }
 
 impl XzImage {
-    /// Opens the file at `path`. `None` when it is not `.xz`, or one whose blocks cannot be decoded
-    /// one by one (see [`XzLayout::read`]).
-    pub fn open(path: &Path, options: XzImageOptions) -> Result<Option<Self>> {
-        let file = RawFile::open(path)?;
-        if !XzLayout::is_xz(&file)? {
-            return Ok(None);
-        }
-        let layout = XzLayout::read(&file).context(|| format!("reading {}", path.display()))?;
-        Ok(layout.map(|layout| Self {
+    /// The image in `file`.
+    pub fn new(file: Arc<XzFile>, options: XzImageOptions) -> Self {
+        Self {
             file,
-            name: path.display().to_string(),
-            layout,
             options,
             buffers: Arc::new(Buffers {
                 free: Mutex::default(),
@@ -156,12 +146,16 @@ impl XzImage {
             }),
             state: Mutex::default(),
             changed: Condvar::new(),
-        }))
+        }
     }
 
     /// Where the blocks are.
     pub fn layout(&self) -> &XzLayout {
-        &self.layout
+        self.file.layout()
+    }
+
+    fn name(&self) -> Display<'_> {
+        self.file.path().display()
     }
 
     /// What was read here and there so far, for later builds from the same file
@@ -170,12 +164,12 @@ impl XzImage {
     pub fn known_pages(&self) -> Option<Vec<u8>> {
         let state = self.lock();
         let news = state.known.count() > state.recalled;
-        news.then(|| state.known.to_bytes(&self.layout))
+        news.then(|| state.known.to_bytes(self.layout()))
     }
 
     /// Takes what [`known_pages`](Self::known_pages) gave, unless it is damaged or of another file.
     pub fn recall(&self, bytes: &[u8]) {
-        if let Some(known) = KnownPages::from_bytes(bytes, &self.layout) {
+        if let Some(known) = KnownPages::from_bytes(bytes, self.layout()) {
             let mut state = self.lock();
             state.recalled = known.count();
             state.known = known;
@@ -203,16 +197,16 @@ impl XzImage {
         cancel: &Cancel,
         mut take: impl FnMut(&XzBlock, &Block) -> Result<()>,
     ) -> Result<()> {
-        let blocks = &self.layout.blocks;
-        let decode = |index| self.block(index);
-        in_order(blocks.len(), threads, cancel, decode, |index, block| {
-            take(self.place(index)?, &block)
+        let blocks: Vec<(usize, &XzBlock)> = self.layout().blocks.iter().enumerate().collect();
+        let decode = |(index, _): &(usize, &XzBlock)| self.block(*index);
+        in_order(&blocks, threads, cancel, decode, |(_, place), block| {
+            take(place, &block)
         })
     }
 
     fn place(&self, index: usize) -> Result<&XzBlock> {
-        let block = self.layout.blocks.get(index);
-        block.ok_or_else(|| Error::failed(format!("{} has no block {index}", self.name)))
+        let block = self.layout().blocks.get(index);
+        block.ok_or_else(|| Error::failed(format!("{} has no block {index}", self.name())))
     }
 
     /// The content of block `index`, kept as long as there is room.
@@ -233,7 +227,7 @@ impl XzImage {
                 None if busy => {}
                 None => break,
             }
-            state = self.changed.wait(state).unwrap_or_else(|e| e.into_inner());
+            state = (self.changed.wait(state)).unwrap_or_else(PoisonError::into_inner);
         }
         state.slots.insert(index, Slot::Decoding);
         state.decoding += 1;
@@ -262,7 +256,7 @@ impl XzImage {
                 return;
             };
             state.slots.remove(&index);
-            state.bytes -= self.layout.blocks[index].uncompressed_size;
+            state.bytes -= self.layout().blocks[index].uncompressed_size;
         }
     }
 
@@ -272,8 +266,8 @@ impl XzImage {
             format!(
                 "block {} of {} of {}, at byte {} of the file",
                 index + 1,
-                self.layout.blocks.len(),
-                self.name,
+                self.layout().blocks.len(),
+                self.name(),
                 place.offset
             )
         })
@@ -419,7 +413,7 @@ impl XzImage {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|e| e.into_inner())
+        lock(&self.state)
     }
 }
 
@@ -453,16 +447,16 @@ impl Drop for Claim<'_> {
 
 impl ReadAt for XzImage {
     fn len(&self) -> u64 {
-        self.layout.uncompressed_size
+        self.layout().uncompressed_size
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         check_bounds(offset, buf.len(), self.len())
-            .context(|| format!("reading the image in {}", self.name))?;
+            .context(|| format!("reading the image in {}", self.name()))?;
         let mut rest = buf;
         let mut at = offset;
         while !rest.is_empty() {
-            let index = self.layout.block_at(at);
+            let index = self.layout().block_at(at);
             let range = self.place(index)?.range();
             let n = (range.end - at).min(rest.len() as u64) as usize;
             let (now, later) = rest.split_at_mut(n);
@@ -478,7 +472,7 @@ impl ReadAt for XzImage {
         if offset >= self.len() {
             return Ok(None);
         }
-        for index in self.layout.block_at(offset)..self.layout.blocks.len() {
+        for index in self.layout().block_at(offset)..self.layout().blocks.len() {
             let range = self.place(index)?.range();
             let start = offset.max(range.start);
             let Some(map) = self.map(index)? else {
@@ -493,8 +487,18 @@ impl ReadAt for XzImage {
         Ok(None)
     }
 
-    fn as_xz(&self) -> Option<&XzImage> {
+    fn as_blocks(&self) -> Option<&dyn Blocks> {
         Some(self)
+    }
+}
+
+impl Blocks for XzImage {
+    fn ranges(&self) -> Vec<Range<u64>> {
+        self.layout().blocks.iter().map(XzBlock::range).collect()
+    }
+
+    fn load(&self, index: usize) -> Result<Arc<dyn Content>> {
+        Ok(self.block(index)?)
     }
 }
 
@@ -509,14 +513,6 @@ fn decoder(place: &XzBlock) -> Result<Stream> {
     let mut filters = Filters::new();
     filters.lzma2(&options);
     Stream::new_raw_decoder(&filters).context(failed)
-}
-
-/// Bytes of a dictionary, from the property of an LZMA2 filter (5.3.1); at most 40.
-fn dictionary_size(bits: u8) -> u64 {
-    match bits {
-        40.. => u64::from(u32::MAX),
-        bits => (2 | u64::from(bits & 1)) << (bits / 2 + 11),
-    }
 }
 
 fn check_of(check: Check, data: &[u8]) -> Vec<u8> {
@@ -535,17 +531,4 @@ fn check_of(check: Check, data: &[u8]) -> Vec<u8> {
 fn damaged(why: &str) -> Error {
     Error::verification(format!("the file is damaged: {why}"))
         .with_hint("download it again; the copy at hand is not what was published")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn dictionaries_are_as_the_format_says() {
-        assert_eq!(dictionary_size(0), 4 << 10);
-        assert_eq!(dictionary_size(1), 6 << 10);
-        assert_eq!(dictionary_size(22), 8 << 20);
-        assert_eq!(dictionary_size(40), 0xffff_ffff);
-    }
 }

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::ReadAt;
+use crate::disk::ReadAt;
 use crate::error::{Error, Result, ResultExt};
 
 /// First bytes of an `.xz` file (2.1.1.1).
@@ -517,4 +517,17 @@ const CUT_SHORT: &str = "it is cut short: its end is missing";
 fn damaged(why: &str) -> Error {
     Error::verification(format!("the file is damaged: {why}"))
         .with_hint("download the image again; the copy at hand is not complete")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dictionaries_are_as_the_format_says() {
+        assert_eq!(dictionary_size(0), 4 << 10);
+        assert_eq!(dictionary_size(1), 6 << 10);
+        assert_eq!(dictionary_size(22), 8 << 20);
+        assert_eq!(dictionary_size(40), 0xffff_ffff);
+    }
 }

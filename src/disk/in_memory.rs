@@ -2,20 +2,20 @@
 
 use std::sync::Arc;
 
-use super::{ReadAt, check_bounds};
+use super::read_at::{ReadAt, check_bounds};
 use crate::error::Result;
 
 /// A disk image whose bytes are in memory: for tests and for small images. Clones share them.
 #[derive(Debug, Clone)]
-pub struct Memory(Arc<Vec<u8>>);
+pub struct InMemory(Arc<Vec<u8>>);
 
-impl From<Vec<u8>> for Memory {
+impl From<Vec<u8>> for InMemory {
     fn from(bytes: Vec<u8>) -> Self {
         Self(Arc::new(bytes))
     }
 }
 
-impl ReadAt for Memory {
+impl ReadAt for InMemory {
     fn len(&self) -> u64 {
         self.0.len() as u64
     }

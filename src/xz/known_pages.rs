@@ -17,8 +17,8 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::xz_container::XzLayout;
-use super::{PAGE_SIZE, is_zero};
+use super::container::XzLayout;
+use crate::disk::{PAGE_SIZE, is_zero};
 
 /// What reads of up to this many bytes gave is kept.
 const SMALL_READ: usize = 64 << 10;
@@ -227,7 +227,7 @@ fn take_number(rest: &mut &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::xz_container::{Check, XzBlock};
+    use crate::xz::container::{Check, XzBlock};
 
     const PAGE: usize = PAGE_SIZE as usize;
 

@@ -4,27 +4,27 @@
 //! The steps, for one block:
 //! 1. The ranges that differ are read ([`changed_ranges`]).
 //! 2. In them, runs of new data of at least [`MIN_RUN`] are found; zeros are not new data. What can
-//!    not be compressed is stored; the rest of a run goes to liblzma, once for all nodes ([`Memo`]).
+//!    not be compressed is stored; the rest of a run goes to liblzma, once for all images ([`EncodedStreams`]).
 //! 3. [`transcode`] puts everything into the block's LZMA2 stream.
 //!
 //! Blocks keep their size, so that the output is cut as the base is, and a run is no block of its
 //! own: LZMA2 can hold stored chunks, and chunks of another encoder after a state reset, anywhere.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex};
 
 use sha2::{Digest, Sha256};
 
+use super::container::{XzBlock, dictionary_size};
 use super::encode::{Encoded, Encoder, block};
+use super::file::XzFile;
+use super::symbols::{Block, Coding, Replacement, transcode, zeros};
 use crate::disk::ranges::{not_zero, whole_pages};
-use crate::disk::xz_container::{XzBlock, dictionary_size};
 use crate::disk::{CowDisk, PAGE_SIZE, ReadAt, is_zero};
 use crate::error::{Error, Result, ResultExt};
 use crate::job::Cancel;
-use crate::lzma::{Block, Coding, Patch, transcode, zeros};
+use crate::parallel::lock;
 
 /// Bytes of new data in a row that get a stream of their own. Below that, the state reset that a
 /// stream costs (1 to 2 KiB) and liblzma's start are not worth it.
@@ -42,8 +42,8 @@ const NOISE: u64 = 247;
 const ALIGNMENT: usize = 16;
 /// Dictionary of blocks that are not the base's: 8 MiB, as `xz -6` has.
 const DICTIONARY: u8 = 22;
-/// Encoded bytes that a [`Memo`] keeps.
-const MEMO_SIZE: usize = 64 << 20;
+/// Encoded bytes that a [`EncodedStreams`] keeps.
+const STREAMS_SIZE: usize = 64 << 20;
 
 /// A block of the base, compressed.
 pub(super) struct BaseBlock {
@@ -56,12 +56,12 @@ pub(super) struct BaseBlock {
 
 impl BaseBlock {
     /// Reads `block` from the compressed file.
-    pub fn read(file: &File, block: &XzBlock) -> std::io::Result<Self> {
+    pub fn read(file: &XzFile, block: &XzBlock) -> Result<Self> {
         let mut lzma2 = vec![0; block.compressed_size() as usize];
-        file.read_exact_at(&mut lzma2, block.offset + block.header_size)?;
+        file.read_at(block.offset + block.header_size, &mut lzma2)?;
         let mut check = [0; 8];
         let check_offset = block.offset + block.total_size() - check.len() as u64;
-        file.read_exact_at(&mut check, check_offset)?;
+        file.read_at(check_offset, &mut check)?;
         Ok(Self {
             lzma2,
             check: u64::from_le_bytes(check),
@@ -98,9 +98,9 @@ fn update_zeros(check: &mut crc64fast::Digest, mut len: u64) {
     }
 }
 
-/// Streams that were encoded already, by what they hold: nodes that get the same files share them.
+/// Streams that were encoded already, by what they hold: images that get the same files share them.
 #[derive(Debug, Default)]
-pub(super) struct Memo {
+pub(super) struct EncodedStreams {
     streams: Mutex<HashMap<Key, Slot>>,
     /// Bytes of all streams.
     size: Mutex<usize>,
@@ -111,7 +111,7 @@ type Key = ([u8; 32], u32, u32);
 /// Locked while it is being encoded, so that nobody does it twice.
 type Slot = Arc<Mutex<Option<Arc<[u8]>>>>;
 
-impl Memo {
+impl EncodedStreams {
     fn get(&self, key: Key, encode: impl FnOnce() -> Result<Vec<u8>>) -> Result<Arc<[u8]>> {
         let slot = lock(&self.streams).entry(key).or_default().clone();
         let mut slot = lock(&slot);
@@ -120,16 +120,12 @@ impl Memo {
         }
         let stream: Arc<[u8]> = encode()?.into();
         let mut size = lock(&self.size);
-        if *size + stream.len() <= MEMO_SIZE {
+        if *size + stream.len() <= STREAMS_SIZE {
             *size += stream.len();
             *slot = Some(stream.clone());
         }
         Ok(stream)
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|e| e.into_inner())
 }
 
 /// New bytes for a part of a block.
@@ -152,7 +148,7 @@ enum Part {
 pub(super) struct Recoder<'a> {
     pub disk: &'a CowDisk,
     pub encoder: Encoder,
-    pub memo: &'a Memo,
+    pub streams: &'a EncodedStreams,
     pub cancel: &'a Cancel,
 }
 
@@ -179,7 +175,7 @@ impl Recoder<'_> {
         if on_zeros {
             changes.iter_mut().for_each(Change::leave_zeros);
         }
-        let patches: Vec<Patch<'_>> = changes.iter().flat_map(Change::patches).collect();
+        let patches: Vec<Replacement<'_>> = changes.iter().flat_map(Change::patches).collect();
         let old = Block {
             lzma2: &base.lzma2,
             len: base.len as usize,
@@ -256,7 +252,7 @@ impl Recoder<'_> {
             encoder.preset(),
             u32::from(dictionary),
         );
-        let stream = self.memo.get(key, || {
+        let stream = self.streams.get(key, || {
             let mut stream = encoder.lzma2(data, self.cancel)?;
             stream.pop();
             Ok(stream)
@@ -273,8 +269,8 @@ impl Change {
             .retain(|(range, _)| !is_zero(bytes.get(range.clone()).unwrap_or_default()));
     }
 
-    fn patches(&self) -> impl Iterator<Item = Patch<'_>> {
-        self.parts.iter().map(|(range, part)| Patch {
+    fn patches(&self) -> impl Iterator<Item = Replacement<'_>> {
+        self.parts.iter().map(|(range, part)| Replacement {
             start: self.start + range.start,
             bytes: self.bytes.get(range.clone()).unwrap_or_default(),
             coding: match part {
@@ -388,7 +384,7 @@ fn crc64(bytes: &[u8]) -> u64 {
 }
 
 /// The pieces of `text` with `patches` on top, in order; they go on where the text ends.
-fn patched<'a>(text: &'a [u8], patches: &'a [Patch<'_>]) -> impl Iterator<Item = &'a [u8]> {
+fn patched<'a>(text: &'a [u8], patches: &'a [Replacement<'_>]) -> impl Iterator<Item = &'a [u8]> {
     let ends = patches.iter().map(|patch| patch.start + patch.bytes.len());
     let starts = patches.iter().map(|patch| patch.start);
     let kept = std::iter::once(0)
@@ -399,11 +395,11 @@ fn patched<'a>(text: &'a [u8], patches: &'a [Patch<'_>]) -> impl Iterator<Item =
     kept.zip(new).flat_map(|(kept, new)| [kept, new])
 }
 
-fn is_zero_patched(text: &[u8], patches: &[Patch<'_>]) -> bool {
+fn is_zero_patched(text: &[u8], patches: &[Replacement<'_>]) -> bool {
     patched(text, patches).all(is_zero)
 }
 
-fn patched_crc64(text: &[u8], patches: &[Patch<'_>]) -> u64 {
+fn patched_crc64(text: &[u8], patches: &[Replacement<'_>]) -> u64 {
     let mut check = crc64fast::Digest::new();
     patched(text, patches).for_each(|piece| check.write(piece));
     check.sum64()

@@ -160,9 +160,9 @@ fn slot_of(distance: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lzma::decode::{Symbol, symbol};
-    use crate::lzma::model::{LEN_MAX, Model};
-    use crate::lzma::range::{CHUNK_SIZE, Decoder, Encoder};
+    use crate::xz::symbols::decode::{Symbol, symbol};
+    use crate::xz::symbols::model::{LEN_MAX, Model};
+    use crate::xz::symbols::range::{CHUNK_SIZE, Decoder, Encoder};
 
     fn symbols() -> Vec<Symbol> {
         let distances = (0..32).flat_map(|bit| [1u32 << bit, (1 << bit) + 77, 0, 3, 130, 9]);

@@ -13,7 +13,7 @@
 //! | `model` | probabilities, state, repeated distances, properties |
 //! | `decode`, `encode` | one symbol |
 //! | `writer` | symbols to chunks |
-//! | `overlay` | the new text: what was decoded, with patches on top |
+//! | `new_text` | the new text: what was decoded, with replacements on top |
 //! | `finder` | matches for new text |
 //! | `transcode` | what becomes of every symbol |
 
@@ -21,22 +21,14 @@ mod chunk;
 mod decode;
 mod encode;
 mod finder;
+mod limits;
 mod model;
-mod overlay;
+mod new_text;
 mod range;
 mod transcode;
 mod writer;
 
-pub use overlay::{Coding, Patch};
+pub use limits::MAX_TEXT;
+pub use new_text::{Coding, Replacement};
 pub use transcode::{Block, Transcoded, transcode};
 pub use writer::zeros;
-
-use crate::error::Error;
-
-/// Content of a block, uncompressed, at most.
-pub const MAX_TEXT: usize = 64 << 20;
-
-fn damaged(what: &str) -> Error {
-    Error::failed(format!("the compressed data is damaged: {what}"))
-        .with_hint("download the image again; the copy at hand is not complete")
-}

@@ -11,11 +11,11 @@ use super::chunk::{Chunk, END, Payload, Reset};
 use super::decode::{Symbol, symbol};
 use super::encode;
 use super::finder::{Finder, WORD};
+use super::limits::{MAX_TEXT, damaged};
 use super::model::{History, LEN_MAX, Model, Place, Properties};
-use super::overlay::{Coding, Overlay, Patch};
+use super::new_text::{Coding, NewText, Replacement};
 use super::range::{CHUNK_SIZE, Decoder};
 use super::writer::Writer;
-use super::{MAX_TEXT, damaged};
 use crate::error::{Error, Result};
 use crate::job::Cancel;
 
@@ -45,7 +45,11 @@ pub struct Transcoded {
 ///
 /// Errors when the block is damaged as far as it has to be decoded (which not every defect shows), or
 /// when the patches do not fit.
-pub fn transcode(block: &Block<'_>, patches: &[Patch<'_>], cancel: &Cancel) -> Result<Transcoded> {
+pub fn transcode(
+    block: &Block<'_>,
+    patches: &[Replacement<'_>],
+    cancel: &Cancel,
+) -> Result<Transcoded> {
     if block.len > MAX_TEXT {
         return Err(Error::failed(format!(
             "a block of {} bytes is too large to be changed",
@@ -78,9 +82,9 @@ const SLACK: usize = 512;
 const STEP: usize = 16;
 
 struct Transcoder<'a> {
-    overlay: Overlay<'a>,
+    overlay: NewText<'a>,
     /// Patches that are not coded as an edit and still to come.
-    runs: std::vec::IntoIter<&'a Patch<'a>>,
+    runs: std::vec::IntoIter<&'a Replacement<'a>>,
     /// Where the first patch starts; the end if there is none.
     first: usize,
     /// Everything from here on is runs, and need not be decoded.
@@ -120,10 +124,11 @@ enum Stop {
 }
 
 impl<'a> Transcoder<'a> {
-    fn new(block: &Block<'_>, patches: &'a [Patch<'a>]) -> Result<Self> {
-        let overlay = Overlay::new(patches, block.len)?;
-        let is_run = |patch: &&Patch<'_>| patch.coding != Coding::Edit && !patch.bytes.is_empty();
-        let runs: Vec<&Patch<'_>> = patches.iter().filter(is_run).collect();
+    fn new(block: &Block<'_>, patches: &'a [Replacement<'a>]) -> Result<Self> {
+        let overlay = NewText::new(patches, block.len)?;
+        let is_run =
+            |patch: &&Replacement<'_>| patch.coding != Coding::Edit && !patch.bytes.is_empty();
+        let runs: Vec<&Replacement<'_>> = patches.iter().filter(is_run).collect();
         let mut needed = block.len;
         for run in runs.iter().rev() {
             if run.range().end == needed {
@@ -656,7 +661,7 @@ impl Choice {
 
 /// Whether a patch changes what `symbol` at `start` means. `last` is what came before it.
 fn is_affected(
-    overlay: &Overlay<'_>,
+    overlay: &NewText<'_>,
     text: &[u8],
     start: usize,
     symbol: Symbol,
