@@ -234,11 +234,11 @@ impl RolePlanner<'_> {
             elf: payload.elf.clone(),
         };
         let action = if payload.unpack {
-            Action::Unpack(reference)
+            Action::Unpack(Box::new(reference))
         } else {
             let mode = parse_mode(&payload.mode).map_err(usage)?;
             let attr = self.attr(&path, mode)?;
-            Action::Write(Content::Payload(reference), attr)
+            Action::Write(Content::Payload(Box::new(reference)), attr)
         };
         Ok(Some(self.edit(Part::Root, &path, action)))
     }

@@ -10,6 +10,7 @@ mod node_plan;
 mod payload;
 mod print;
 mod show;
+mod ssh_key;
 mod ssh_keys;
 
 pub use account::Account;
