@@ -8,6 +8,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use crate::common::small_base::{self, SmallBase};
+use crate::common::tools;
 use crate::common::workbench::{PROFILE, Ran, Workbench, fixture, fixture_xz};
 
 const FAILED: i32 = 1;
@@ -557,7 +558,7 @@ fn run_on_tmpfs(
     let ran = output.map(Ran::of).ok().filter(|ran| {
         let possible = !ran.stderr.contains("unshare:") && ran.code != Some(77);
         if !possible {
-            eprintln!("skipped, no mount here: {}", ran.stderr);
+            crate::common::needs::say(&format!("cannot mount here: {}", ran.stderr.trim_end()));
         }
         possible
     })?;
@@ -659,7 +660,7 @@ fn as_a_user(bench: &Workbench, args: &[&str]) -> Option<Output> {
     let output = command.output();
     let output = output.ok().filter(|o| !o.stderr.starts_with(b"setpriv:"));
     if output.is_none() {
-        eprintln!("skipped: root cannot become a user here");
+        crate::common::needs::say("cannot become a user here");
     }
     output
 }
@@ -706,7 +707,7 @@ fn interrupt(base: &Path, signal: &str, delay: Duration) -> bool {
     let whole = bench.path("out/node.img.xz");
     if whole.exists() {
         // The first of the two outputs was done.
-        let status = Command::new("xz").arg("--test").arg(&whole).status();
+        let status = tools::tool("xz").arg("--test").arg(&whole).status();
         assert!(status.unwrap().success());
         fs::remove_file(whole).unwrap();
     }
@@ -786,7 +787,7 @@ fn a_base_without_inodes_grows_or_is_refused() {
     ] {
         assert_built(&build_small(&bench, &more));
         let at = small_base::root_at(0, base.mib);
-        small_base::run(
+        tools::text(
             "e2fsck",
             &["-fn", &format!("{}?offset={at}", image.display())],
         );
@@ -920,7 +921,7 @@ fn of_two_linux_partitions_the_one_that_boots_is_edited() {
         }
         // Names of partitions stay: LABEL and UUID are found as before.
         let boot = format!("{}@@8388608", image.display());
-        let line = small_base::run("mtype", &["-i", &boot, "::cmdline.txt"]);
+        let line = tools::text("mtype", &["-i", &boot, "::cmdline.txt"]);
         assert!(
             line.starts_with(&format!("console=tty1 {cmdline} rootwait")),
             "{line}"
@@ -989,7 +990,7 @@ fn files_behind_links_keep_their_modes_and_attributes() {
                 format!("ea_set /usr/share/accounts/{name} security.selinux shadow_t"),
                 format!("ea_set /usr/share/accounts/{name} user.kept yes"),
             ] {
-                small_base::run("debugfs", &["-w", "-R", &request, root]);
+                tools::text("debugfs", &["-w", "-R", &request, root]);
             }
         }
     });
@@ -1037,7 +1038,7 @@ fn files_behind_links_keep_their_modes_and_attributes() {
         said.contains("Type: regular") && said.contains("Mode:  0644"),
         "{said}"
     );
-    small_base::run(
+    tools::text(
         "e2fsck",
         &["-fn", &format!("{}?offset={at}", image.display())],
     );

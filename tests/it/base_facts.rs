@@ -423,7 +423,9 @@ fn the_labels_are_those_that_the_base_really_has() {
     let bench = Workbench::empty();
     let base = Base::in_bench(&bench);
     let root = format!("{}?offset={}", base.name(), base.offset_of_root());
-    let e2label = Command::new("e2label").args([&root, "media"]).status();
+    let e2label = crate::common::tools::tool("e2label")
+        .args([&root, "media"])
+        .status();
     assert!(e2label.unwrap().success());
     let role = "description = \"x\"\n[options.label]\ntype = \"disk-label\"\ndefault = \"data\"\nhelp = \"x\"\n";
     bench.write("overlays/x/role.toml", role);

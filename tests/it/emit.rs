@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -17,7 +17,9 @@ use proptest::prelude::*;
 
 use crate::common::emit::{open_splice, packed_with, write_img, write_xz};
 use crate::common::fuzz_cases::cases;
+use crate::common::needs;
 use crate::common::sample_image::{MIB, mixed_image as image, noise};
+use crate::common::tools::{ok, run, sha256sum};
 
 fn disk_of(bytes: Vec<u8>) -> CowDisk {
     CowDisk::new(Arc::new(InMemory::from(bytes)))
@@ -27,26 +29,6 @@ fn content(disk: &CowDisk) -> Vec<u8> {
     let mut all = vec![0; disk.len() as usize];
     disk.read_at(0, &mut all).unwrap();
     all
-}
-
-fn run(program: &str, args: &[&str]) -> Output {
-    Command::new(program)
-        .args(args)
-        .env("LC_ALL", "C")
-        .output()
-        .unwrap_or_else(|e| panic!("{program} must be installed: {e}"))
-}
-
-fn ok(program: &str, args: &[&str]) -> Vec<u8> {
-    let out = run(program, args);
-    let err = String::from_utf8_lossy(&out.stderr);
-    assert!(out.status.success(), "{program} {args:?}: {err}");
-    out.stdout
-}
-
-fn sha256sum(path: &Path) -> String {
-    let out = ok("sha256sum", &[path.to_str().unwrap()]);
-    String::from_utf8_lossy(&out)[..64].to_owned()
 }
 
 fn options(threads: usize) -> WriteOptions {
@@ -432,6 +414,7 @@ struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
     fn mount() -> Option<Self> {
+        needs::programs(&["mount", "umount"]);
         let dir = tempfile::tempdir().unwrap();
         let out = run(
             "mount",
@@ -457,7 +440,7 @@ impl Drop for SmallDisk {
 #[test]
 fn a_full_disk_is_named() {
     let Some(small) = SmallDisk::mount() else {
-        eprintln!("skipped: mounting a tmpfs needs root");
+        needs::say("needs root, to mount a tmpfs");
         return;
     };
     let path = small.0.path().join("out.img");
@@ -520,7 +503,7 @@ fn small_xz() -> &'static [u8] {
 }
 
 proptest! {
-    #![proptest_config(cases(500))]
+    #![proptest_config({ needs::programs(&["xz"]); cases(500) })]
 
     /// Whatever an .xz file says there is an answer, and no block reaches beyond the file.
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 use std::sync::Arc;
 
 use imgbuild::disk::{CowDisk, PAGE_SIZE, RawFile, ReadAt, STRETCH, Window};
@@ -13,19 +13,14 @@ use imgbuild::fat::Fat;
 use proptest::prelude::*;
 
 use crate::common::fuzz_cases::cases;
+use crate::common::needs;
 
 const MIB: u64 = 1 << 20;
 /// 2026-04-13 12:34:57 UTC
 const TIME: i64 = 1_776_083_697;
 
 fn run(program: &str, args: &[&str]) -> Output {
-    Command::new(program)
-        .args(args)
-        .env("MTOOLS_SKIP_CHECK", "1")
-        .env("TZ", "UTC")
-        .env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin")
-        .output()
-        .unwrap_or_else(|e| panic!("{program} (dosfstools, mtools) must be installed: {e}"))
+    crate::common::tools::run(program, args)
 }
 
 fn ok(program: &str, args: &[&str]) -> String {
@@ -509,7 +504,7 @@ fn damage_is_seen_and_named() {
 }
 
 proptest! {
-    #![proptest_config(cases(150))]
+    #![proptest_config({ needs::programs(&["mkfs.vfat", "fsck.vfat", "mcopy"]); cases(150) })]
 
     /// Whatever a damaged partition says, there is an answer, and soon.
     #[test]

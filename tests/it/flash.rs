@@ -12,7 +12,8 @@ use std::time::Duration;
 use crate::common::flash::{
     Card, Done, Fault, FaultyDisk, Loop, Mount, bytes_at, filled, scratch, skipped,
 };
-use crate::common::images::{accepts, boot, build::table, tool, tree};
+use crate::common::images::{boot, build::table, tree};
+use crate::common::tools::{accepts, tool};
 use crate::common::workbench::{Ran, Workbench, fixture, fixture_xz};
 use imgbuild::disk::{CowDisk, InMemory, RawFile, ReadAt};
 use imgbuild::error::{Error, ErrorKind, Result};
@@ -469,7 +470,7 @@ fn on_a_terminal(bench: &Workbench, answer: &str, args: &[&str]) -> Ran {
         env!("CARGO_MANIFEST_DIR"),
         "/tests/it/common/flash/terminal.py"
     );
-    let mut command = std::process::Command::new("/usr/bin/python3");
+    let mut command = tool("/usr/bin/python3");
     command.args(["-B", script, answer, env!("CARGO_BIN_EXE_imgbuild")]);
     bench.surround(command.args(args));
     Ran::of(command.output().unwrap())

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::common::tools::{ok, run, sha256sum};
 use crate::common::workbench::{Ran, Workbench, fixture};
 use imgbuild::digest::Digest;
 use imgbuild::disk::{CowDisk, InMemory, ReadAt, partition_table};
@@ -57,35 +58,11 @@ fn content(disk: &dyn ReadAt) -> Vec<u8> {
     all
 }
 
-fn run(program: &str, args: &[&str]) -> Output {
-    let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
-    Command::new(program)
-        .args(args)
-        .env("PATH", path)
-        .env("LC_ALL", "C.UTF-8")
-        .output()
-        .unwrap_or_else(|e| {
-            panic!("{program} is missing: run scripts/test, which installs it ({e})")
-        })
-}
-
-#[track_caller]
-fn ok(program: &str, args: &[&str]) -> Vec<u8> {
-    let out = run(program, args);
-    let said = String::from_utf8_lossy(&out.stderr);
-    assert!(out.status.success(), "{program} {args:?}: {said}");
-    out.stdout
-}
-
-fn sha256sum(path: &Path) -> String {
-    let out = ok("sha256sum", &[path.to_str().unwrap()]);
-    String::from_utf8_lossy(&out)[..64].to_owned()
-}
-
 /// What `program` makes of a packed file, whatever its name; it has tested it before.
 #[track_caller]
 fn unpacked(program: &str, path: &Path) -> Vec<u8> {
     let name = path.to_str().unwrap();
+    crate::common::needs::programs(&[program]);
     ok(
         "sh",
         &[

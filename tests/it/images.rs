@@ -13,9 +13,9 @@ use crate::common::images::build::{
 };
 use crate::common::images::model::{Model, renamed};
 use crate::common::images::tree::Tree;
-use crate::common::images::{
-    accepts, boot, fixture, full_tier, judges, large_base, no_problems, tool, tree,
-};
+use crate::common::images::{boot, full_tier, judges, large_base, no_problems, tree};
+use crate::common::tools::{accepts, tool};
+use crate::common::workbench::{fixture, fixture_xz};
 use imgbuild::disk::STRETCH;
 use imgbuild::overlay::Part;
 use imgbuild::plan::{Action, Content, Edit, FileBytes, Plan, When};
@@ -59,7 +59,7 @@ impl Base {
             "gpt" => &GPT,
             other => panic!("no fixture {other}"),
         };
-        let base = base.get_or_init(|| Self::read(fixture(&[variant])));
+        let base = base.get_or_init(|| Self::read(fixture(variant)));
         let mut inodes = base.inodes.values();
         let has_capability = inodes.any(|i| i.contains("security.capability"));
         assert!(has_capability, "{variant}: no capability to compare");
@@ -529,14 +529,14 @@ fn default_nodes_from_bookworm() {
 
 #[test]
 fn default_nodes_from_a_whole_trixie() {
-    if full_tier("default_nodes_from_a_whole_trixie") {
+    if full_tier() {
         check_default_nodes(&Base::read(large_base("trixie")));
     }
 }
 
 #[test]
 fn default_nodes_from_a_whole_bookworm() {
-    if full_tier("default_nodes_from_a_whole_bookworm") {
+    if full_tier() {
         check_default_nodes(&Base::read(large_base("bookworm")));
     }
 }
@@ -622,6 +622,7 @@ fn first_boot_grows_it(node: &Node<'_>) {
     let script = node.text("/usr/lib/imgbuild/grow");
     let command = script.lines().find(|l| l.contains("sfdisk --")).unwrap();
     let command = format!("set -eu; number=2; disk=$1; {command}");
+    crate::common::needs::programs(&["sfdisk", "sgdisk"]);
     for _ in 0..2 {
         accepts(name, tool("sh").args(["-c", &command, "sh"]).arg(&card));
         sgdisk_is_content(name, &card);
@@ -734,6 +735,7 @@ fn host_key(node: &Node<'_>) -> String {
         assert!(!node.world.plan_text(node.request, json).contains(line));
     }
 
+    crate::common::needs::programs(&["ssh-keygen"]);
     // What Bookworm does to host keys when it first boots; Trixie leaves out the first half.
     let first_boot = "rm -f \"$0\"/etc/ssh/ssh_host_*_key* && ssh-keygen -A -f \"$0\"";
     accepts(name, tool("sh").args(["-c", first_boot]).arg(&node.root));
@@ -861,8 +863,8 @@ fn images_grow() {
 #[test]
 fn builds_are_reproducible() {
     let world = World::new();
-    let base = fixture(&["trixie", "--xz"]);
-    let raw = fixture(&["trixie"]);
+    let base = fixture_xz("trixie");
+    let raw = fixture("trixie");
     let env = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
         let owned = pairs
             .iter()
@@ -912,6 +914,7 @@ fn builds_are_reproducible() {
     };
     assert_eq!(images(&a), images(&c), "built from the raw base");
     for (name, sum) in images(&a) {
+        crate::common::needs::programs(&["xz"]);
         let pipe = "xz -dc \"$1\".xz | sha256sum";
         let image = world.path(first.out).join(&name);
         let said = accepts(&name, tool("sh").args(["-c", pipe, "sh"]).arg(image));

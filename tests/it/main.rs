@@ -1,5 +1,9 @@
 //! All integration tests, in one binary: the crate is linked once, and there is one world of helpers.
 
+// Its `#[test]` is that of all files here: see `common::needs`.
+#[macro_use]
+extern crate may_skip;
+
 mod common;
 
 mod bad_input;

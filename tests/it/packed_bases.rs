@@ -4,19 +4,16 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::LazyLock;
+use std::sync::OnceLock;
 
+use crate::common::tools::{ok, sha256};
 use crate::common::workbench::{PROFILE, Ran, Workbench, files_below, fixture};
 use imgbuild::disk::RawFile;
 use imgbuild::xz::{XzBlock, XzLayout};
-use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 fn xz(args: &[&str], input: &Path) -> Vec<u8> {
-    let out = Command::new("xz").args(args).arg(input).output().unwrap();
-    let said = String::from_utf8_lossy(&out.stderr);
-    assert!(out.status.success(), "xz {args:?}: {said}");
-    out.stdout
+    ok("xz", &[args, &[input.to_str().unwrap()]].concat())
 }
 
 /// A fixture, raw and in blocks of 1 MiB.
@@ -25,20 +22,27 @@ struct Bases {
     raw: PathBuf,
 }
 
-static BASES: LazyLock<Bases> = LazyLock::new(|| {
+/// Not a LazyLock, which would be poisoned by the first test that is skipped.
+static BASES: OnceLock<Bases> = OnceLock::new();
+
+fn bases() -> &'static Bases {
+    BASES.get_or_init(make_bases)
+}
+
+fn make_bases() -> Bases {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let raw = fixture("trixie");
     let packed = xz(&["-T2", "-0", "-c", "--block-size=1MiB"], &raw);
     fs::write(dir.path().join("base.img.xz"), packed).unwrap();
     Bases { dir, raw }
-});
+}
 
 fn raw() -> &'static str {
-    BASES.raw.to_str().unwrap()
+    bases().raw.to_str().unwrap()
 }
 
 fn packed() -> String {
-    BASES.dir.path().join("base.img.xz").display().to_string()
+    bases().dir.path().join("base.img.xz").display().to_string()
 }
 
 #[track_caller]
@@ -49,17 +53,13 @@ fn build(bench: &Workbench, base: &str, more: &[&str]) -> Ran {
 }
 
 /// The raw image that `node` is when it is built from the raw base.
-static EXPECTED: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    let bench = Workbench::new();
-    build(&bench, raw(), &["--format", "img"]);
-    fs::read(bench.path("out/node.img")).unwrap()
-});
-
-fn hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+fn expected() -> &'static [u8] {
+    static EXPECTED: OnceLock<Vec<u8>> = OnceLock::new();
+    EXPECTED.get_or_init(|| {
+        let bench = Workbench::new();
+        build(&bench, raw(), &["--format", "img"]);
+        fs::read(bench.path("out/node.img")).unwrap()
+    })
 }
 
 fn raw_copies(bench: &Workbench) -> usize {
@@ -90,7 +90,7 @@ fn decoded(said: &str) -> (usize, usize) {
 fn a_node_from_a_packed_base_is_that_of_the_raw_base() {
     let bench = Workbench::new();
     let ran = build(&bench, &packed(), &["--format", "img.xz", "-v"]);
-    assert!(xz(&["-dc"], &bench.path("out/node.img.xz")) == *EXPECTED);
+    assert!(xz(&["-dc"], &bench.path("out/node.img.xz")) == expected());
     // Nothing was unpacked, and little decoded.
     assert_eq!(files_below(&bench.path("cache/raw")), Vec::<PathBuf>::new());
     assert!(!ran.stderr.contains("unpacking"), "{}", ran.stderr);
@@ -98,10 +98,10 @@ fn a_node_from_a_packed_base_is_that_of_the_raw_base() {
     assert!(some * 4 < all, "{some} of {all} blocks");
 
     let ran = build(&bench, &packed(), &["--format", "img"]);
-    assert!(fs::read(bench.path("out/node.img")).unwrap() == *EXPECTED);
+    assert!(fs::read(bench.path("out/node.img")).unwrap() == expected());
     assert_eq!(raw_copies(&bench), 0);
     let sums = fs::read_to_string(bench.path("out/SHA256SUMS")).unwrap();
-    assert!(sums.contains(&hex(&EXPECTED)), "{sums}");
+    assert!(sums.contains(&sha256(expected())), "{sums}");
     assert!(ran.stdout.contains("SHA256SUMS"));
 }
 
@@ -142,7 +142,7 @@ fn what_a_build_read_of_its_base_serves_the_next() {
 fn the_digest_of_the_raw_image_is_told_when_asked_for() {
     let bench = Workbench::new();
     let ran = build(&bench, &packed(), &["--checksums", "all"]);
-    let digest = hex(&EXPECTED);
+    let digest = sha256(expected());
     assert!(
         ran.stderr.contains(&format!("raw image: {digest}")),
         "{}",
@@ -165,7 +165,7 @@ fn without_checksums_the_image_is_the_same_and_no_old_digest_stays() {
     assert!(sums.exists());
     for base in [raw(), &packed()] {
         let ran = build(&bench, base, &["--format", "img", "--checksums", "none"]);
-        assert!(fs::read(bench.path("out/node.img")).unwrap() == *EXPECTED);
+        assert!(fs::read(bench.path("out/node.img")).unwrap() == expected());
         assert!(!sums.exists());
         assert!(!ran.stdout.contains("SHA256SUMS"));
     }
@@ -200,7 +200,7 @@ fn an_image_that_was_replaced_has_its_new_digest_also_when_the_next_one_fails() 
     ran.assert_fails(1, &["node.img.xz is a folder"]);
     let after = fs::read_to_string(&sums).unwrap();
     assert_ne!(before, after);
-    let digest = hex(&fs::read(bench.path("out/node.img")).unwrap());
+    let digest = sha256(&fs::read(bench.path("out/node.img")).unwrap());
     assert_eq!(after, format!("{digest}  node.img\n"));
 }
 
@@ -235,7 +235,7 @@ fn several_raw_images_are_made_from_one_unpacking() {
 
 #[test]
 fn bases_packed_in_other_ways_give_the_same_node() {
-    let folder = BASES.dir.path();
+    let folder = bases().dir.path();
     let split = |name: &str, part: &[u8]| {
         let path = folder.join(name);
         fs::write(&path, part).unwrap();
@@ -249,7 +249,7 @@ fn bases_packed_in_other_ways_give_the_same_node() {
             [split("a", a), vec![0; 8], split("b", b)].concat(),
             true,
         ),
-        ("one-block", xz(&["-T1", "-0", "-c"], &BASES.raw), false),
+        ("one-block", xz(&["-T1", "-0", "-c"], &bases().raw), false),
     ];
     for (name, bytes, in_place) in ways {
         let path = folder.join(format!("{name}.img.xz"));
@@ -257,7 +257,7 @@ fn bases_packed_in_other_ways_give_the_same_node() {
         let bench = Workbench::new();
         let ran = build(&bench, path.to_str().unwrap(), &["--format", "img", "-v"]);
         assert!(
-            fs::read(bench.path("out/node.img")).unwrap() == *EXPECTED,
+            fs::read(bench.path("out/node.img")).unwrap() == expected(),
             "{name}"
         );
         assert_eq!(raw_copies(&bench) == 0, in_place, "{name}");
@@ -322,7 +322,7 @@ fn a_packed_base_of_the_users_own_is_verified_once() {
     assert!(!verifies(&["--format", "img", "--format", "img.xz"]));
     // Another file in its place, with one bit less.
     let mut bytes = fs::read(packed()).unwrap();
-    let (at, digest) = (bytes.len() / 2, hex(&bytes));
+    let (at, digest) = (bytes.len() / 2, sha256(&bytes));
     bytes[at] ^= 1;
     fs::remove_file(bench.path("base.img.xz")).unwrap();
     bench.write("base.img.xz", &bytes);

@@ -14,10 +14,10 @@
 //! ```
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::common::needs;
 use crate::common::workbench::{Workbench, files_below};
 use imgbuild::config::{Kind, Value};
 
@@ -289,9 +289,10 @@ fn router_takes(bench: &Workbench, option: &str, value: &str) -> bool {
 fn what_tailscale_refuses_is_refused() {
     if let Err(why) = go(&["mod", "download"], "") {
         assert!(!why.contains("SECURITY ERROR"), "{why}");
-        let test = "what_tailscale_refuses_is_refused: SKIPPED, it needs Go and Tailscale's module";
-        let _ = writeln!(std::io::stderr(), "{test}: {}", why.trim_end());
-        return;
+        return needs::say(&format!(
+            "needs Go and Tailscale's module: {}",
+            why.trim_end()
+        ));
     }
     let bench = Workbench::empty();
     let profile = crate::common::workbench::PROFILE.replace("= []", r#"= ["tailscale-router"]"#);

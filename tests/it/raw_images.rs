@@ -2,7 +2,6 @@
 
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 
 use imgbuild::digest::Digest;
@@ -12,7 +11,9 @@ use imgbuild::job::Job;
 use imgbuild::xz::XzImageOptions;
 
 use crate::common::emit::{write_img_with, xz_image};
+use crate::common::needs;
 use crate::common::sample_image::{MIB, noise};
+use crate::common::tools::{self, sha256sum};
 
 /// 20 MiB and a bit, a third of it noise.
 fn image() -> Vec<u8> {
@@ -24,15 +25,7 @@ fn image() -> Vec<u8> {
 }
 
 fn run(program: &str, args: &[&str]) -> bool {
-    let out = Command::new(program).args(args).env("LC_ALL", "C").output();
-    out.unwrap_or_else(|e| panic!("{program} must be installed: {e}"))
-        .status
-        .success()
-}
-
-fn sha256sum(path: &Path) -> String {
-    let out = Command::new("sha256sum").arg(path).output().unwrap();
-    String::from_utf8_lossy(&out.stdout)[..64].to_owned()
+    tools::run(program, args).status.success()
 }
 
 /// Changes of every kind: data over data, over zeros and at the end; zeros over data; growth.
@@ -182,6 +175,7 @@ struct Xfs {
 
 impl Xfs {
     fn mount() -> Option<Self> {
+        needs::programs(&["mkfs.xfs", "mount", "umount"]);
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("xfs");
         std::fs::File::create(&file)
@@ -218,7 +212,7 @@ impl Drop for Xfs {
 #[cfg(target_os = "linux")]
 fn a_raw_base_is_cloned_where_the_file_system_can() {
     let Some(xfs) = Xfs::mount() else {
-        eprintln!("skipped: mounting an xfs needs root");
+        needs::say("needs root, to mount an xfs");
         return;
     };
     let folder = xfs.folder();

@@ -1,10 +1,10 @@
 //! `.img.xz` images made from the base's own compressed data, judged by xz and 7-Zip.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 
 use crate::common::emit::{fast, open_splice, write_xz, xz_image};
+use crate::common::tools::ok;
 use imgbuild::disk::{CowDisk, InMemory, RawFile, ReadAt};
 use imgbuild::emit::Emitted;
 use imgbuild::error::ErrorKind;
@@ -97,14 +97,6 @@ fn content(disk: &CowDisk) -> Vec<u8> {
     let mut all = vec![0; disk.len() as usize];
     disk.read_at(0, &mut all).unwrap();
     all
-}
-
-fn ok(program: &str, args: &[&str]) -> Vec<u8> {
-    let out = Command::new(program).args(args).env("LC_ALL", "C").output();
-    let out = out.unwrap_or_else(|e| panic!("{program} must be installed: {e}"));
-    let err = String::from_utf8_lossy(&out.stderr);
-    assert!(out.status.success(), "{program} {args:?}: {err}");
-    out.stdout
 }
 
 /// What others make of it: valid, the right content, and sizes in every block header, without which

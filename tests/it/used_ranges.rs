@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::common::ext4::{FLAVOURS, Image, START, flavour_named, tool};
 use crate::common::fuzz_cases::cases;
+use crate::common::needs;
 use crate::common::workbench::fixture;
 use imgbuild::disk::partition_table::{self, PartitionTable};
 use imgbuild::disk::ranges::{between, not_zero, whole_pages};
@@ -222,7 +223,7 @@ fn damage() -> impl Strategy<Value = Vec<(u64, u8)>> {
 }
 
 proptest! {
-    #![proptest_config(cases(64))]
+    #![proptest_config({ fixture("onek"); needs::programs(&["mke2fs"]); cases(64) })]
 
     /// Whatever a damaged disk says, the answer is an error or lies within the disk.
     #[test]

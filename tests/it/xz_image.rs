@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 
 use imgbuild::disk::{Content, CowDisk, InMemory, ReadAt};
@@ -13,18 +12,9 @@ use proptest::prelude::*;
 
 use crate::common::emit::{fast, open_splice, write_xz, xz_image};
 use crate::common::fuzz_cases::cases;
+use crate::common::needs;
 use crate::common::sample_image::{MIB, mixed_image as image};
-
-fn run(program: &str, args: &[&str]) -> Vec<u8> {
-    let out = Command::new(program)
-        .args(args)
-        .env("LC_ALL", "C")
-        .output()
-        .unwrap_or_else(|e| panic!("{program} must be installed: {e}"));
-    let err = String::from_utf8_lossy(&out.stderr);
-    assert!(out.status.success(), "{program} {args:?}: {err}");
-    out.stdout
-}
+use crate::common::tools::ok;
 
 /// `raw` as xz packs it with `args`.
 fn packed(raw: &[u8], args: &[&str]) -> Vec<u8> {
@@ -34,7 +24,7 @@ fn packed(raw: &[u8], args: &[&str]) -> Vec<u8> {
     let mut all = vec!["-c"];
     all.extend(args);
     all.push(path.to_str().unwrap());
-    run("xz", &all)
+    ok("xz", &all)
 }
 
 const BLOCKS: &[&str] = &["-T2", "-1", "--block-size=1MiB"];
@@ -114,7 +104,7 @@ fn every_way_xz_packs_reads_the_same() {
     for (name, bytes, streams) in files {
         let file = save(&bytes);
         assert!(
-            run("xz", &["-dc", file.1.to_str().unwrap()]) == raw,
+            ok("xz", &["-dc", file.1.to_str().unwrap()]) == raw,
             "{name}"
         );
         let image = open(&file.1).unwrap().expect(name);
@@ -331,8 +321,8 @@ fn streams_are_spliced_into_one() {
     write_xz(&disk, Some(&splice), &out, fast(2), &Job::silent(), "t").unwrap();
     let mut wanted = raw;
     wanted[4 * MIB + 5..4 * MIB + 12].copy_from_slice(b"changed");
-    assert!(run("xz", &["-dc", out.to_str().unwrap()]) == wanted);
-    let list = String::from_utf8(run("xz", &["-l", "--robot", out.to_str().unwrap()])).unwrap();
+    assert!(ok("xz", &["-dc", out.to_str().unwrap()]) == wanted);
+    let list = String::from_utf8(ok("xz", &["-l", "--robot", out.to_str().unwrap()])).unwrap();
     assert!(list.contains("totals\t1\t6\t"), "{list}");
     assert_eq!(image.decoded(), 1);
     // Other checks than CRC64 cannot be copied into a stream that has them.
@@ -344,7 +334,7 @@ fn streams_are_spliced_into_one() {
 }
 
 proptest! {
-    #![proptest_config(cases(300))]
+    #![proptest_config({ needs::programs(&["xz"]); cases(300) })]
 
     /// Damage anywhere gives the right bytes or an error, never a panic.
     #[test]

@@ -6,6 +6,8 @@ pub mod flash;
 pub mod fuzz_cases;
 pub mod http_server;
 pub mod images;
+pub mod needs;
 pub mod sample_image;
 pub mod small_base;
+pub mod tools;
 pub mod workbench;

@@ -3,7 +3,9 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+
+use super::needs;
+use super::tools::text as run;
 
 const MIB: u64 = 1 << 20;
 /// Where the partitions begin, and their lengths.
@@ -98,6 +100,7 @@ impl SmallBase {
 
     /// Makes the image at `image`; `edit` may change each root file system before it is put in.
     pub fn make(&self, image: &Path, edit: impl Fn(&Path)) {
+        needs::programs(&["sfdisk", "mkfs.vfat", "mcopy", "mke2fs"]);
         let _ = fs::remove_file(image);
         let length = ROOTS + (self.mib * self.fstabs.len() as u64 + 1) * MIB;
         fs::File::create(image).unwrap().set_len(length).unwrap();
@@ -107,7 +110,7 @@ impl SmallBase {
                 "-c",
                 "sfdisk -q --no-reread --no-tell-kernel \"$1\" >/dev/null <<E\n$2\nE",
                 "sh",
-                &text(image),
+                &path_text(image),
                 &self.table(),
             ],
         );
@@ -121,7 +124,7 @@ impl SmallBase {
             let size = format!("{}M", self.mib);
             let label = format!("root-{}", index + 2);
             let uuid = format!("00000000-0000-0000-0000-00000000000{}", index + 2);
-            let (tree, path) = (text(&self.tree("")), text(&root));
+            let (tree, path) = (path_text(&self.tree("")), path_text(&root));
             let mut args = vec![
                 "-q", "-F", "-t", "ext4", "-L", &label, "-U", &uuid, "-d", &tree,
             ];
@@ -163,7 +166,7 @@ impl SmallBase {
         fs::File::create(fat).unwrap().set_len(BOOT.1).unwrap();
         run(
             "mkfs.vfat",
-            &["--invariant", "-F", "32", "-s", "1", &text(fat)],
+            &["--invariant", "-F", "32", "-s", "1", &path_text(fat)],
         );
         for (name, content) in [
             ("cmdline.txt", self.cmdline.as_str()),
@@ -171,7 +174,7 @@ impl SmallBase {
         ] {
             let file = self.dir.path().join(name);
             fs::write(&file, format!("{content}\n")).unwrap();
-            run("mcopy", &["-i", &text(fat), &text(&file), "::"]);
+            run("mcopy", &["-i", &path_text(fat), &path_text(&file), "::"]);
         }
     }
 }
@@ -181,7 +184,7 @@ pub fn root_at(index: u64, mib: u64) -> u64 {
     ROOTS + index * mib * MIB
 }
 
-fn text(path: &Path) -> String {
+fn path_text(path: &Path) -> String {
     path.to_str().unwrap().to_owned()
 }
 
@@ -197,23 +200,6 @@ fn put(part: &Path, image: &Path, at: u64) {
             "status=none",
         ],
     );
-}
-
-/// Runs a tool that must succeed, and returns what it printed.
-pub fn run(program: &str, args: &[&str]) -> String {
-    let path = std::env::var("PATH").unwrap_or_default();
-    let output = Command::new(program)
-        .args(args)
-        .env("PATH", format!("{path}:/usr/sbin:/sbin"))
-        .env("MTOOLS_SKIP_CHECK", "1")
-        .output()
-        .unwrap_or_else(|e| panic!("{program} is needed by this test: {e}"));
-    assert!(
-        output.status.success(),
-        "{program} {args:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// What debugfs prints about the file system at byte `at` of an image.

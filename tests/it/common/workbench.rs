@@ -2,11 +2,15 @@
 
 #![allow(dead_code)]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Mutex;
 
 use tempfile::TempDir;
+
+use super::needs;
 
 /// What a node needs at the least.
 pub const PROFILE: &str = r#"
@@ -155,20 +159,43 @@ impl Ran {
     }
 }
 
-/// The small base image `variant` that `scripts/make-fixture` makes.
+/// The small base image `variant` that `scripts/make-fixture` makes, or made once and kept.
 pub fn fixture(variant: &str) -> PathBuf {
-    make_fixture(&[variant])
+    made(&[variant])
 }
 
 /// The same, compressed.
 pub fn fixture_xz(variant: &str) -> PathBuf {
-    make_fixture(&[variant, "--xz"])
+    made(&[variant, "--xz"])
 }
 
-fn make_fixture(args: &[&str]) -> PathBuf {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/make-fixture");
-    let output = Command::new(script).args(args).output().unwrap();
+/// What `make-fixture ARGS` said, or why it could not: nobody waits twice for what cannot be had.
+static MADE: Mutex<BTreeMap<String, Result<PathBuf, String>>> = Mutex::new(BTreeMap::new());
+
+fn made(args: &[&str]) -> PathBuf {
+    let mut all = MADE.lock().unwrap();
+    let made = all.entry(args.join(" "));
+    let made = made.or_insert_with(|| run_script("make-fixture", args));
+    let made = made.clone();
+    drop(all);
+    made.unwrap_or_else(|why| needs::missing(&format!("the fixture {}: {why}", args[0])))
+}
+
+/// What a script of ours prints as the path of an image; without it the test is skipped.
+pub fn script(name: &str, args: &[&str]) -> PathBuf {
+    run_script(name, args).unwrap_or_else(|why| needs::missing(&why))
+}
+
+fn run_script(name: &str, args: &[&str]) -> Result<PathBuf, String> {
+    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts");
+    let output = Command::new(scripts.join(name)).args(args).output();
+    let output = output.map_err(|e| format!("scripts/{name}: {e}"))?;
+    if output.status.success() {
+        let path = String::from_utf8(output.stdout).unwrap();
+        return Ok(PathBuf::from(path.trim_end()));
+    }
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "make-fixture {args:?}: {said}");
-    PathBuf::from(String::from_utf8(output.stdout).unwrap().trim_end())
+    let why = said.lines().rfind(|line| line.contains("error: "));
+    let why = why.or(said.lines().last()).unwrap_or_default();
+    Err(format!("scripts/{name} {}: {why}", args.join(" ")))
 }

@@ -1,7 +1,6 @@
 //! Cards to flash to: in memory, as loop devices, and behind FUSE, with every fault that cards have.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write as _;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -9,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
 
+use crate::common::needs;
 use imgbuild::flash::Medium;
 use imgbuild::job::Cancel;
 use tempfile::TempDir;
@@ -163,14 +163,12 @@ pub fn bytes_at(path: &Path, range: Range<u64>) -> Vec<u8> {
 }
 
 /// Says where a person sees it that something cannot be tested here.
-pub fn skipped(test: &str, why: &str) {
-    // Not eprintln!, which the test harness swallows.
-    let _ = writeln!(std::io::stderr(), "{test}: SKIPPED, {why}");
+pub fn skipped(_test: &str, why: &str) {
+    needs::say(&format!("cannot be tested here: {why}"));
 }
 
 fn run(command: &mut Command) -> Result<String, String> {
-    let path = std::env::var("PATH").unwrap_or_default();
-    command.env("PATH", format!("{path}:/usr/sbin:/sbin"));
+    command.env("PATH", needs::search_path());
     let out = command
         .output()
         .map_err(|e| format!("{:?}: {e}", command.get_program()))?;

@@ -10,7 +10,7 @@ use imgbuild::overlay::Part;
 use imgbuild::plan::{Action, Edit};
 
 use super::build::{Partition, World};
-use super::{accepts, tool};
+use crate::common::tools::{accepts, tool};
 
 /// Content and time of a file; a folder has neither.
 #[derive(Clone, PartialEq)]

@@ -12,7 +12,7 @@ use imgbuild::project::Project;
 use imgbuild::secrets::SecretMode;
 use tempfile::TempDir;
 
-use super::{accepts, both, output, tool};
+use crate::common::tools::{accepts, both, hex, output, tool};
 
 pub const KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGJdYzsRl5DA8sUj1H3e0dBqBjYHqXy0MeCr7oUm0eDA test";
@@ -354,7 +354,7 @@ pub fn nt_hash(password: &str) -> String {
         .encode_utf16()
         .flat_map(|unit| unit.to_le_bytes())
         .collect();
-    super::hex(&md4::Md4::digest(&bytes)).to_uppercase()
+    hex(&md4::Md4::digest(&bytes)).to_uppercase()
 }
 
 pub fn make_executable(path: &Path) {

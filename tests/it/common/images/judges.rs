@@ -6,7 +6,8 @@ use imgbuild::plan::{Action, Plan};
 
 use super::build::{SECRETS, nt_hash};
 use super::tree::{Entry, Kind, Tree};
-use super::{accepts, both, output, tool};
+use crate::common::needs;
+use crate::common::tools::{accepts, both, output, tool};
 
 /// What is judged: files taken out of a node into `root`, and what all of the node has.
 pub struct Node<'a> {
@@ -266,6 +267,7 @@ fn sshd(node: &Node<'_>, file: &Path) {
 
 fn nftables(node: &Node<'_>, file: &Path) {
     // In a network of its own, where everybody may change tables.
+    needs::programs(&["nft"]);
     let run = |file: &Path| {
         output(
             tool("unshare")
@@ -328,6 +330,12 @@ fn pihole(node: &Node<'_>, file: &Path) {
 fn yaml(file: &Path) -> serde_json::Value {
     const READ: &str = "import json, sys, yaml; \
         print(json.dumps(yaml.safe_load(open(sys.argv[1], encoding='utf-8'))))";
+    if !output(tool("python3").args(["-c", "import yaml"]))
+        .status
+        .success()
+    {
+        needs::missing("python3-yaml");
+    }
     let text = accepts(
         &format!("{} (python3-yaml)", file.display()),
         tool("python3").args(["-c", READ]).arg(file),

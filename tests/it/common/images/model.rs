@@ -10,7 +10,7 @@ use imgbuild::secrets::Secret;
 
 use super::build::World;
 use super::tree::{Entry, Kind, Tree};
-use super::{accepts, sha256, tool};
+use crate::common::tools::{accepts, sha256, tool};
 
 /// A tree that edits are made to.
 pub struct Model<'a> {

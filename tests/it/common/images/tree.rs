@@ -9,7 +9,7 @@ use std::path::Path;
 use ext4_view::{Ext4, Ext4Read, FileType, Metadata, Timestamp};
 use sha2::Digest;
 
-use super::{accepts, hex, tool};
+use crate::common::tools::{accepts, hex, output, tool};
 
 /// What is at a path.
 #[derive(Debug, Clone, PartialEq)]
@@ -157,7 +157,7 @@ pub fn inodes<'a>(
         writeln!(script, "stat \"{path}\"").unwrap();
     }
     script.flush().unwrap();
-    let out = super::output(
+    let out = output(
         tool("debugfs")
             .arg("-f")
             .arg(script.path())
