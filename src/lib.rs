@@ -20,8 +20,9 @@
 //! | [`disk`] | bases, the copy-on-write disk, partition tables, the xz container | nothing of ours |
 //! | [`fat`] | editing FAT32 | disk |
 //! | [`ext4`] | editing and growing ext4 | disk |
-//! | [`patch`] | carries a plan out on a disk; which parts of a disk are in use | config, overlay, plan, secrets, source, disk, fat, ext4 |
-//! | [`inspect`] | what only a base can tell: whether it has what nodes ask for | config, overlay, plan, patch, disk, fat, ext4 |
+//! | [`image`] | opens images, finds boot and root, reads what a base has and which parts are in use | disk, ext4, fat, xz |
+//! | [`patch`] | carries a plan out on a disk | config, disk, ext4, fat, image, overlay, plan, secrets, source |
+//! | [`base_check`] | rules for what only a base can tell: whether it has what nodes ask for | config, ext4, image, overlay, patch, plan |
 //! | [`lzma`] | LZMA2 streams, changed without compressing them again | nothing of ours |
 //! | [`emit`] | raw, xz, zstd and gzip images, block maps, checksums | disk, lzma |
 //! | [`flash`] | reasons not to write to a device, and writing to one | disk |
@@ -34,6 +35,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod assemble;
+pub mod base_check;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -46,7 +48,7 @@ pub mod ext4;
 pub mod fat;
 pub mod flash;
 mod home_path;
-pub mod inspect;
+pub mod image;
 pub mod job;
 pub mod lock;
 pub mod overlay;

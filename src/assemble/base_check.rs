@@ -2,9 +2,10 @@
 
 use super::bases::{self, Base, Bases, Demand};
 use super::options::Inputs;
+use crate::base_check::{self, Subject};
 use crate::config::Node;
 use crate::error::{ErrorKind, Result, ResultExt};
-use crate::inspect::{self, BaseFacts, Subject};
+use crate::image::BaseFacts;
 use crate::job::Job;
 use crate::patch::Payloads;
 use crate::plan::Plan;
@@ -40,13 +41,13 @@ impl<'a> BaseCheck<'a> {
 
     /// What the bases lack or have in the way, as far as the plans tell. All of it at once.
     pub fn check(&self) -> Result<()> {
-        self.each(inspect::check)
+        self.each(base_check::check)
     }
 
     /// Whether there is room for all that the plans and `payloads` bring.
     pub fn check_room(&self, payloads: &Payloads) -> Result<()> {
         self.each(|subject, facts, problems| {
-            inspect::check_room(subject, facts, payloads, problems)
+            base_check::check_room(subject, facts, payloads, problems)
         })
     }
 
@@ -104,7 +105,7 @@ pub fn check_with_bases(
         }
         let place = known.unwrap_or(opened.len() - 1);
         if let Some((_, Some(facts))) = opened.get(place) {
-            inspect::check(&subject(project, node, plan)?, facts, &mut problems)
+            base_check::check(&subject(project, node, plan)?, facts, &mut problems)
                 .context(|| against(node))?;
         }
     }

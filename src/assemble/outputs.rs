@@ -10,7 +10,7 @@ use crate::digest::Digest;
 use crate::disk::CowDisk;
 use crate::emit::{self, Emitted, Format, WriteOptions};
 use crate::error::{Error, Result, ResultExt};
-use crate::patch;
+use crate::image;
 
 /// Writes the images of a node. When one fails, those that are complete are in `images`.
 pub fn write(
@@ -75,7 +75,7 @@ fn add_raw_digest(
 fn write_bmap(hostname: &str, disk: &Arc<CowDisk>, context: &BuildContext<'_>) -> Result<Emitted> {
     let (threads, job) = (context.shares.threads, &context.job);
     let name = format!("{hostname}.img.bmap");
-    let used = patch::used_ranges(disk, &job.cancel)?;
+    let used = image::used_ranges(disk, &job.cancel)?;
     let path = context.outputs.folder.join(&name);
     emit::write_bmap(disk, &used, &path, threads, job, &name)
 }

@@ -1,13 +1,16 @@
 //! Payloads as patching takes them.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Cursor, Read};
 use std::path::PathBuf;
 
-use super::Payloads;
 use crate::error::{Error, Result, ResultExt};
 use crate::plan::PayloadRef;
 use crate::source::{TreeEntry, TreeKind};
+
+/// Payloads by what the plan calls them.
+pub type Payloads = BTreeMap<PayloadRef, LoadedPayload>;
 
 /// A payload, fetched and verified.
 #[derive(Debug, Clone)]
