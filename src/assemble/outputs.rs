@@ -75,7 +75,7 @@ fn add_raw_digest(
 fn write_bmap(hostname: &str, disk: &Arc<CowDisk>, context: &BuildContext<'_>) -> Result<Emitted> {
     let (threads, job) = (context.shares.threads, &context.job);
     let name = format!("{hostname}.img.bmap");
-    let used = image::used_ranges(disk, &job.cancel)?;
+    let used = image::used_ranges(disk, &job.cancel)?.known()?;
     let path = context.outputs.folder.join(&name);
     emit::write_bmap(disk, &used, &path, threads, job, &name)
 }

@@ -13,9 +13,9 @@ use super::{confirm, output};
 use crate::assemble::{Inputs, open_image, patched_node};
 use crate::clock::source_date_epoch;
 use crate::disk::{CowDisk, ReadAt};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::flash::{Allowed, Contents, FlashOptions, Flashed, System, Target, check_image, flash};
-use crate::image;
+use crate::image::{self, Used};
 use crate::job::Job;
 
 /// Arguments of `imgbuild flash`.
@@ -76,16 +76,14 @@ pub fn run(args: &FlashArgs, global: &GlobalArgs, job: &Job) -> Result<()> {
         (None, Some(profile)) => node(profile, args, global, job)?,
         (None, None) => return Err(Error::usage("which node? Name one with --profile NAME")),
     };
-    let used = match image::used_ranges(&disk, &job.cancel) {
-        Ok(used) => used,
+    let used = match image::used_ranges(&disk, &job.cancel)? {
         // A node is known to the last byte; an image may be anything, and be written as a whole.
-        Err(error) if args.image.is_some() && error.kind() == ErrorKind::Failed => {
-            job.progress.note(&format!(
-                "writing all of the image, free space too: {error}"
-            ));
+        Used::Unknown(why) if args.image.is_some() => {
+            job.progress
+                .note(&format!("writing all of the image, free space too: {why}"));
             vec![0..disk.len()]
         }
-        Err(error) => return Err(error),
+        used => used.known()?,
     };
     let target = examine()?;
     unchanged(&target, &contents)?;

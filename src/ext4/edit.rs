@@ -7,6 +7,7 @@ use fs_ext4::fs::UTIME_OMIT;
 
 use super::checksum::Checksums;
 use super::engine::{Engine, Failure, kind_of};
+use super::file_kind::FileKind;
 use super::gather;
 use super::path::{self, Node, Place};
 use super::preflight;
@@ -26,36 +27,6 @@ const MAX_DEPTH: usize = 2048;
 
 /// Modes of directories nobody gave a mode for.
 const DIRECTORY_MODE: u32 = 0o755;
-
-/// What kind of node an inode is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum FileKind {
-    File,
-    Directory,
-    Symlink,
-    CharDevice,
-    BlockDevice,
-    Fifo,
-    Socket,
-    /// None that ext4 knows.
-    Unknown,
-}
-
-impl FileKind {
-    /// The kind in the upper four bits of `i_mode`.
-    pub(super) fn of_mode(mode: u16) -> Self {
-        match mode & 0xF000 {
-            0x1000 => Self::Fifo,
-            0x2000 => Self::CharDevice,
-            0x4000 => Self::Directory,
-            0x6000 => Self::BlockDevice,
-            0x8000 => Self::File,
-            0xA000 => Self::Symlink,
-            0xC000 => Self::Socket,
-            _ => Self::Unknown,
-        }
-    }
-}
 
 /// What `lstat` says of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -30,6 +30,7 @@ use fs_ext4::runtime::Runtime;
 
 use super::bytes::le32;
 use super::checksum::crc32c;
+use super::file_kind::FileKind;
 use super::journal_shim::JournalShim;
 use super::space::MORE_ROOM;
 use super::steering::{Missing, Steering};
@@ -369,6 +370,6 @@ fn guarded<T>(broken: &Cell<bool>, what: impl FnOnce() -> EngineResult<T>) -> Re
 }
 
 /// What an inode is, beyond the engine's `is_file`, `is_dir` and `is_symlink`.
-pub(super) fn kind_of(inode: &Inode) -> super::FileKind {
-    super::FileKind::of_mode(inode.mode)
+pub(super) fn kind_of(inode: &Inode) -> FileKind {
+    FileKind::of_mode(inode.mode)
 }

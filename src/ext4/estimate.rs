@@ -6,7 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::edit::{Ext4, FileKind};
+use super::edit::Ext4;
+use super::file_kind::FileKind;
 use super::space::Need;
 use crate::error::Result;
 

@@ -16,6 +16,8 @@
 //! | `steering.rs`, `gather.rs` | which part of the disk new data goes to, and what is moved there |
 //! | `space.rs`, `estimate.rs` | what is free, and what edits will take |
 //! | `names.rs`, `write_time.rs` | what an unopened file system says of itself |
+//! | `reading.rs` | reading without being able to edit |
+//! | `file_kind.rs` | what an inode can be |
 //! | `used.rs` | which parts of the disk are in use |
 
 mod block_map;
@@ -25,6 +27,7 @@ mod edit;
 mod engine;
 mod estimate;
 mod features;
+mod file_kind;
 mod gather;
 mod group_descriptor;
 mod grow;
@@ -33,6 +36,7 @@ mod journal_shim;
 mod names;
 mod path;
 mod preflight;
+mod reading;
 mod resize_inode;
 mod space;
 mod steering;
@@ -40,10 +44,12 @@ mod superblock;
 mod used;
 mod write_time;
 
-pub use edit::{Attr, Entry, Ext4, FileKind, Stat};
+pub use edit::{Attr, Entry, Ext4, Stat};
 pub use estimate::Estimate;
+pub use file_kind::FileKind;
 pub use grow::{grow, max_len, space_at};
 pub use names::{Names, names};
+pub use reading::{Item, ReadOnly};
 pub use space::{Need, Space};
 pub use used::used_ranges;
 pub use write_time::{label, last_written};

@@ -21,9 +21,11 @@ mod file_system;
 mod geometry;
 mod name;
 mod placement;
+mod reading;
 mod table;
 mod time;
 mod used;
 
 pub use file_system::Fat;
+pub use reading::Item;
 pub use used::used_ranges;

@@ -39,37 +39,36 @@ pub(super) struct Table {
 impl Table {
     /// Reads the table, whose copies must agree, and the FSInfo sector.
     pub fn read(window: &Window, geometry: &Geometry) -> Result<Self> {
-        let len = (geometry.clusters as usize + 2) * 4;
-        let read = |copy: u64| -> Result<Vec<u8>> {
-            let mut bytes = vec![0; len];
-            let at = geometry.fat_offset + copy * geometry.fat_len;
-            for (piece, part) in bytes.chunks_mut(PIECE).enumerate() {
-                window
-                    .read_at(at + (piece * PIECE) as u64, part)
-                    .context(|| "reading the file allocation table".into())?;
-            }
-            Ok(bytes)
-        };
-        let bytes = read(0)?;
+        let bytes = read_copy(window, geometry, 0)?;
         if geometry.fats == 2
-            && let Some(at) = bytes.iter().zip(&read(1)?).position(|(a, b)| a != b)
+            && let Some(at) =
+                (bytes.iter().zip(&read_copy(window, geometry, 1)?)).position(|(a, b)| a != b)
         {
             return Err(damaged(format_args!(
                 "the two copies of its table differ at cluster {}",
                 at / 4
             )));
         }
+        Ok(Self::of(&bytes, read_info(window, geometry)?))
+    }
+
+    /// Reads the first copy only, which is enough for reading files.
+    pub fn first_copy(window: &Window, geometry: &Geometry) -> Result<Self> {
+        Ok(Self::of(&read_copy(window, geometry, 0)?, 0))
+    }
+
+    fn of(bytes: &[u8], next: u32) -> Self {
         let entries: Vec<u32> = bytes
             .chunks_exact(4)
             .map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]))
             .collect();
         let free = entries[2..].iter().filter(|&e| e & VALUE == 0).count() as u32;
-        Ok(Self {
+        Self {
             free,
-            next: read_info(window, geometry)?,
+            next,
             entries,
             dirty: BTreeSet::new(),
-        })
+        }
     }
 
     /// Free clusters, counted, whatever FSInfo says.
@@ -203,6 +202,17 @@ impl Table {
         sums[4..].copy_from_slice(&self.next.to_le_bytes());
         window.write_at(geometry.info_offset + INFO_FREE as u64, &sums)
     }
+}
+
+fn read_copy(window: &Window, geometry: &Geometry, copy: u64) -> Result<Vec<u8>> {
+    let mut bytes = vec![0; (geometry.clusters as usize + 2) * 4];
+    let at = geometry.fat_offset + copy * geometry.fat_len;
+    for (piece, part) in bytes.chunks_mut(PIECE).enumerate() {
+        window
+            .read_at(at + (piece * PIECE) as u64, part)
+            .context(|| "reading the file allocation table".into())?;
+    }
+    Ok(bytes)
 }
 
 /// Checks FSInfo's signatures and returns its hint for the next free cluster.

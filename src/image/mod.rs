@@ -7,20 +7,25 @@
 //! | `open_base.rs` | both file systems, open |
 //! | `facts.rs`, `formats.rs` | what a base has, and the files that tell it |
 //! | `cloud_init.rs`, `unit_files.rs` | whether cloud-init will run; files of systemd units |
+//! | `tree.rs`, `difference.rs` | all files, for reading only, and what differs between two images |
 //! | `used_ranges.rs` | which parts of the disk are in use |
 
 pub(crate) mod cloud_init;
 pub(crate) mod cmdline;
+mod difference;
 mod facts;
 mod formats;
 mod open;
 mod open_base;
 pub(crate) mod root_partition;
+mod tree;
 pub(crate) mod unit_files;
 mod used_ranges;
 
+pub use difference::{Aspects, Change, Difference, differences};
 pub use facts::{BaseFacts, Zones};
 pub use formats::Layouts;
 pub use open::open_in_place;
 pub use open_base::OpenBase;
-pub use used_ranges::used_ranges;
+pub use tree::{Entry, FileSystem, Tree, Walk};
+pub use used_ranges::{Used, used_ranges};

@@ -24,9 +24,17 @@ pub struct Chosen {
 
 /// The partition table with the root partition that cmdline.txt names, and the boot file system.
 pub fn locate(disk: &Arc<CowDisk>) -> Result<(Chosen, Fat)> {
+    locate_with(disk, |window| Fat::open(window, 0))
+}
+
+/// The same with another way to open the boot file system.
+pub fn locate_with(
+    disk: &Arc<CowDisk>,
+    open: impl Fn(Window) -> Result<Fat>,
+) -> Result<(Chosen, Fat)> {
     let table = partition_table::read(disk.as_ref())?;
     let window = Window::new(disk.clone(), table.boot.start, table.boot.len)?;
-    let fat = Fat::open(window, 0).context(|| "opening the boot file system (FAT32)".into())?;
+    let fat = open(window).context(|| "opening the boot file system (FAT32)".into())?;
     Ok((choose(disk, table, &fat)?, fat))
 }
 

@@ -7,7 +7,7 @@ use super::root_partition::locate;
 use crate::disk::partition_table::{self, PartitionEntry};
 use crate::disk::ranges::{InUse, between, not_zero, whole_pages};
 use crate::disk::{CowDisk, ReadAt, Window};
-use crate::error::{Result, ResultExt};
+use crate::error::{Error, Result, ResultExt};
 use crate::job::Cancel;
 use crate::{ext4, fat};
 
@@ -16,6 +16,25 @@ use crate::{ext4, fat};
 /// before the first partition.
 const HEAD: u64 = 1 << 20;
 
+/// What is known of the parts of a disk that are in use.
+#[derive(Debug)]
+pub enum Used {
+    /// These are, and nothing else.
+    Ranges(Vec<Range<u64>>),
+    /// All may be: nothing is known of what is on the disk, and this is why.
+    Unknown(Error),
+}
+
+impl Used {
+    /// The ranges, of a disk that has to be known.
+    pub fn known(self) -> Result<Vec<Range<u64>>> {
+        match self {
+            Self::Ranges(ranges) => Ok(ranges),
+            Self::Unknown(why) => Err(why),
+        }
+    }
+}
+
 /// The byte ranges of `disk` that are in use: sorted, apart from each other, whole pages of 4 KiB
 /// (but for the end of the disk).
 ///
@@ -23,31 +42,37 @@ const HEAD: u64 = 1 << 20;
 /// whatever else is not zero: gaps between partitions, partitions that are not ours, the space
 /// behind a file system. Zeros in use are listed as everything in use is: on a card that held
 /// something else they have to be written. What is not listed is free, and most often zero.
-pub fn used_ranges(disk: &Arc<CowDisk>, cancel: &Cancel) -> Result<Vec<Range<u64>>> {
-    let table = locate(disk)?.0.table;
-    let (boot, root) = (&table.boot, &table.root);
-    let mut used = partition_table::table_ranges(disk.as_ref())?;
-    used.push(0..HEAD.min(boot.start).min(root.start));
-    let mut file_systems = Vec::new();
-    for (entry, read) in [
-        (boot, fat::used_ranges as fn(&Window) -> Result<InUse>),
-        (root, ext4::used_ranges),
-    ] {
-        cancel.check()?;
-        file_systems.push(file_system(disk, entry, read, &mut used)?);
-    }
+pub fn used_ranges(disk: &Arc<CowDisk>, cancel: &Cancel) -> Result<Used> {
+    cancel.check()?;
+    let (mut used, mut file_systems) = match of_file_systems(disk) {
+        Ok(found) => found,
+        Err(why) => return Ok(Used::Unknown(why)),
+    };
     file_systems.sort_by_key(|range| range.start);
     for gap in between(&file_systems, disk.len()) {
         used.extend(not_zero(disk.as_ref(), gap, cancel)?);
     }
-    Ok(whole_pages(used, disk.len()))
+    Ok(Used::Ranges(whole_pages(used, disk.len())))
+}
+
+/// What the partition table and the file systems say is in use, and where the file systems are.
+fn of_file_systems(disk: &Arc<CowDisk>) -> Result<(Vec<Range<u64>>, Vec<Range<u64>>)> {
+    let table = locate(disk)?.0.table;
+    let (boot, root) = (&table.boot, &table.root);
+    let mut used = partition_table::table_ranges(disk.as_ref())?;
+    used.push(0..HEAD.min(boot.start).min(root.start));
+    let file_systems = vec![
+        file_system(disk, boot, fat::used_ranges, &mut used)?,
+        file_system(disk, root, ext4::used_ranges, &mut used)?,
+    ];
+    Ok((used, file_systems))
 }
 
 /// Adds what the file system of a partition needs to `used`; returns the part of the disk it is on.
 fn file_system(
     disk: &Arc<CowDisk>,
     entry: &PartitionEntry,
-    read: fn(&Window) -> Result<InUse>,
+    read: impl Fn(&Window) -> Result<InUse>,
     used: &mut Vec<Range<u64>>,
 ) -> Result<Range<u64>> {
     let window = Window::new(disk.clone(), entry.start, entry.len)?;

@@ -351,7 +351,10 @@ fn used_card(path: &Path, image: &Path) -> u64 {
 
 fn used_of(image: &Path) -> Vec<Range<u64>> {
     let disk = Arc::new(CowDisk::new(Arc::new(RawFile::open(image).unwrap())));
-    used_ranges(&disk, &Cancel::default()).unwrap()
+    used_ranges(&disk, &Cancel::default())
+        .unwrap()
+        .known()
+        .unwrap()
 }
 
 /// The card holds the image as far as anything is in use.

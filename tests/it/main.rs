@@ -15,6 +15,7 @@ mod ext4_fuzz;
 mod fat;
 mod flash;
 mod formats;
+mod image;
 mod images;
 mod lzma;
 mod packed_bases;

@@ -161,7 +161,10 @@ fn what_is_in_use_is_all_that_a_card_needs() {
             }
             false => table,
         };
-        let used = used_ranges(&disk, &Cancel::default()).unwrap();
+        let used = used_ranges(&disk, &Cancel::default())
+            .unwrap()
+            .known()
+            .unwrap();
         assert!(used.is_sorted_by(|a, b| a.end < b.start), "{used:?}");
         assert!(used.iter().all(|r| r.start % PAGE_SIZE == 0));
         assert!(
@@ -189,7 +192,10 @@ fn what_is_in_use_is_all_that_a_card_needs() {
 #[test]
 fn what_is_neither_file_system_nor_zero_is_in_use() {
     let (disk, table) = open(&fixture("trixie"));
-    let before = used_ranges(&disk, &Cancel::default()).unwrap();
+    let before = used_ranges(&disk, &Cancel::default())
+        .unwrap()
+        .known()
+        .unwrap();
     let holds = |used: &[Range<u64>], at: u64| used.iter().any(|r| r.contains(&at));
     // The gap before the boot partition, of which only the head is in use while it is zero.
     let gap = table.boot.start - 5000;
@@ -199,7 +205,10 @@ fn what_is_neither_file_system_nor_zero_is_in_use() {
     let end = disk.len() + 5 * MIB + 700;
     disk.grow(end).unwrap();
     disk.write_at(end - 1, &[1]).unwrap();
-    let after = used_ranges(&disk, &Cancel::default()).unwrap();
+    let after = used_ranges(&disk, &Cancel::default())
+        .unwrap()
+        .known()
+        .unwrap();
     let new: Vec<_> = after.iter().filter(|r| !before.contains(r)).collect();
     let page = |at: u64| at / PAGE_SIZE * PAGE_SIZE;
     assert_eq!(
@@ -235,7 +244,7 @@ proptest! {
         for (at, byte) in bytes {
             disk.write_at(start + at, &[*byte]).unwrap();
         }
-        if let Ok(used) = used_ranges(&disk, &Cancel::default()) {
+        if let Ok(used) = used_ranges(&disk, &Cancel::default()).unwrap().known() {
             prop_assert!(used.is_sorted_by(|a, b| a.end < b.start));
             prop_assert!(used.iter().all(|r| r.end <= disk.len()));
         }
