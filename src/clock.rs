@@ -25,11 +25,13 @@ pub fn source_date_epoch() -> Result<Option<i64>> {
 
 /// Today, in days since 1970.
 pub fn today() -> Result<i64> {
-    let clock = || {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH);
-        since.map_or(0, |d| d.as_secs() as i64)
-    };
-    Ok(source_date_epoch()?.unwrap_or_else(clock) / DAY)
+    Ok(source_date_epoch()?.unwrap_or_else(now) / DAY)
+}
+
+/// What the clock says, in seconds since 1970. For records only: no image depends on it.
+pub fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |d| d.as_secs() as i64)
 }
 
 /// The day that `YYYY-MM-DD` names, in days since 1970; `None` for anything else.

@@ -9,23 +9,24 @@
 //!
 //! | room | holds | may use |
 //! |---|---|---|
-//! | [`cli`] | arguments, one file a subcommand, messages, exit codes | everything |
+//! | [`cli`] | one file a command with its arguments, messages, exit codes | everything |
 //! | [`assemble`] | the way from plans to files: options, bases, payloads, nodes in parallel, memory | everything but `cli` |
-//! | [`project`] | a folder of profiles and roles, loaded and checked | config, overlay, plan |
+//! | [`project`] | a folder of profiles and roles, loaded and checked | config, overlay, plan, secrets, source |
 //! | [`config`] | profiles: values with their lines, schema, `extends`, checks between nodes | secrets |
 //! | [`overlay`] | roles: `role.toml`, files, templates; the built-in ones | config, secrets |
 //! | [`plan`] | `Plan` and `Edit`, identity, printing | config, overlay, secrets |
-//! | [`secrets`] | where secrets come from, each followed once | nothing of ours |
+//! | [`secrets`] | where secrets come from, each followed once and wiped; the mask of all that is printed | nothing of ours |
 //! | [`source`] | Imager index, downloads, cache, decompression, archives | disk |
 //! | [`disk`] | bases, the copy-on-write disk, partition tables, the xz container | nothing of ours |
 //! | [`fat`] | editing FAT32 | disk |
 //! | [`ext4`] | editing and growing ext4 | disk |
-//! | [`patch`] | carries a plan out on a disk; which parts of a disk are in use | config, overlay, plan, source, disk, fat, ext4 |
-//! | [`inspect`] | what only a base can tell: whether it has what nodes ask for | config, overlay, plan, patch, disk, fat, ext4 |
+//! | [`image`] | opens images, finds boot and root, reads what a base has and which parts are in use | disk, ext4, fat, xz |
+//! | [`patch`] | carries a plan out on a disk | config, disk, ext4, fat, image, overlay, plan, secrets, source |
+//! | [`base_check`] | rules for what only a base can tell: whether it has what nodes ask for | config, ext4, image, overlay, patch, plan |
 //! | [`lzma`] | LZMA2 streams, changed without compressing them again | nothing of ours |
 //! | [`emit`] | raw, xz, zstd and gzip images, block maps, checksums | disk, lzma |
 //! | [`flash`] | reasons not to write to a device, and writing to one | disk |
-//! | [`error`], [`problem`], [`problems`], [`job`], [`clock`], `parallel`, `size`, `suggest`, `ssh_key` | what everything uses: errors with hints, problems of the input, nearest names, progress, cancellation, the date, threads, sizes for people, lines of authorized_keys | |
+//! | [`error`], [`problem`], [`problems`], [`job`], [`clock`], `parallel`, `size`, `suggest` | what everything uses: errors with hints, problems of the input, nearest names, progress, cancellation, the date, threads, sizes for people | |
 
 #![forbid(unsafe_code)]
 // A mistake in the input ends in an error, never in a panic.
@@ -34,18 +35,22 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod assemble;
+pub mod base_check;
 pub mod cli;
 pub mod clock;
 pub mod config;
-mod digest;
+pub mod digest;
 pub mod disk;
+mod disk_space;
 pub mod emit;
 pub mod error;
 pub mod ext4;
 pub mod fat;
 pub mod flash;
-pub mod inspect;
+mod home_path;
+pub mod image;
 pub mod job;
+pub mod lock;
 pub mod overlay;
 mod parallel;
 pub mod patch;
@@ -57,6 +62,6 @@ pub mod project;
 pub mod secrets;
 mod size;
 pub mod source;
-mod ssh_key;
 mod suggest;
+pub mod url;
 pub mod xz;

@@ -9,11 +9,12 @@ use crate::config::{
     check_cluster, check_stock_base,
 };
 use crate::error::{Error, Result, ResultExt};
+use crate::home_path::expand;
 use crate::overlay::{Catalog, ClusterContext, Findings, check_roles, check_shared_secrets};
 use crate::plan::{Plan, plan_node};
 use crate::problem::Problem;
 use crate::problems::Problems;
-use crate::secrets::{SecretAccess, SecretMode, Vault, expand};
+use crate::secrets::{SecretAccess, SecretMode, Vault};
 use crate::source::BaseRequest;
 
 /// All profiles and roles of a project, checked against each other.
@@ -169,9 +170,13 @@ impl Project {
 
     fn check_base(&self, node: &Node, problems: &mut Problems) {
         let BaseSettings { image, sha256 } = &node.base;
-        match BaseRequest::from_setting(image, sha256.clone()) {
+        // What is wrong with either by itself was told with its key.
+        let Ok(request) = BaseRequest::from_setting(image, sha256.as_deref()) else {
+            return;
+        };
+        match request {
             BaseRequest::Path { .. } => self.check_file(node, "base.image", image, problems),
-            BaseRequest::Url { url, sha256: None } if url.starts_with("http://") => {
+            BaseRequest::Url { url, sha256: None } if !url.is_https() => {
                 let what = "`base.image` is fetched over plain http, where anybody on the way can change it";
                 let hint = "set `base.sha256`, or use https";
                 problems.push(Problem::new(node.origin("base.image"), what).with_hint(hint));

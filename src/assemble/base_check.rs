@@ -2,16 +2,17 @@
 
 use super::bases::{self, Base, Bases, Demand};
 use super::options::Inputs;
+use crate::base_check::{self, Subject};
 use crate::config::Node;
 use crate::error::{ErrorKind, Result, ResultExt};
-use crate::inspect::{self, BaseFacts, Subject};
+use crate::image::BaseFacts;
 use crate::job::Job;
 use crate::patch::Payloads;
 use crate::plan::Plan;
 use crate::problem::Problem;
 use crate::problems::Problems;
 use crate::project::Project;
-use crate::source::{BaseRequest, FetchOptions, Fetcher};
+use crate::source::{BaseRequest, FetchOptions, Store};
 
 /// Nodes with their plans, and the facts of their bases.
 pub struct BaseCheck<'a> {
@@ -40,13 +41,13 @@ impl<'a> BaseCheck<'a> {
 
     /// What the bases lack or have in the way, as far as the plans tell. All of it at once.
     pub fn check(&self) -> Result<()> {
-        self.each(inspect::check)
+        self.each(base_check::check)
     }
 
     /// Whether there is room for all that the plans and `payloads` bring.
     pub fn check_room(&self, payloads: &Payloads) -> Result<()> {
         self.each(|subject, facts, problems| {
-            inspect::check_room(subject, facts, payloads, problems)
+            base_check::check_room(subject, facts, payloads, problems)
         })
     }
 
@@ -89,22 +90,22 @@ pub fn check_with_bases(
         offline: true,
         ..fetch
     };
-    let fetcher = Fetcher::new(fetch.clone(), job.clone())?;
+    let store = Store::new(fetch.clone(), job.clone())?;
     let inputs = Inputs::new(base, fetch, None);
     let mut problems = Problems::new();
     let mut opened: Vec<(BaseRequest, Option<BaseFacts>)> = Vec::new();
     let mut names = Vec::new();
     for (node, plan) in project.cluster.nodes.iter().zip(plans) {
-        let request = bases::request(project, node, &inputs);
+        let request = bases::request(project, node, &inputs)?;
         let known = opened.iter().position(|(other, _)| *other == request);
         if known.is_none() {
-            let base = open_here(node, &request, &inputs, &fetcher, &mut problems)?;
+            let base = open_here(node, &request, &inputs, &store, &mut problems)?;
             names.extend(base.as_ref().map(|base| base.description().to_owned()));
             opened.push((request, base.as_ref().map(facts_of).transpose()?));
         }
         let place = known.unwrap_or(opened.len() - 1);
         if let Some((_, Some(facts))) = opened.get(place) {
-            inspect::check(&subject(project, node, plan)?, facts, &mut problems)
+            base_check::check(&subject(project, node, plan)?, facts, &mut problems)
                 .context(|| against(node))?;
         }
     }
@@ -118,10 +119,10 @@ fn open_here(
     node: &Node,
     request: &BaseRequest,
     inputs: &Inputs,
-    fetcher: &Fetcher,
+    store: &Store,
     problems: &mut Problems,
 ) -> Result<Option<Base>> {
-    let opened = bases::open(request, 1, &Demand::of_edits(), inputs.memory, fetcher);
+    let opened = bases::open(request, 1, &Demand::of_edits(), inputs.memory, store);
     // Of a URL not even the digest need be known here, which is a mistake of the user elsewhere.
     let is_absent = |kind: ErrorKind| match request {
         BaseRequest::Path { .. } => false,

@@ -17,10 +17,10 @@ use crate::config::Node;
 use crate::disk::{RawFile, ReadAt};
 use crate::emit::{self, Format};
 use crate::error::{Error, Result};
+use crate::home_path::expand;
 use crate::job::Job;
 use crate::project::Project;
-use crate::secrets::expand;
-use crate::source::{BaseImage, BaseRequest, Fetcher};
+use crate::source::{BaseImage, BaseImages, BaseRequest, BaseResolver, Store};
 use crate::xz::{Splice, XzFile, XzImage};
 
 /// A base that nodes are built from.
@@ -111,10 +111,10 @@ impl Base {
 
     /// Keeps what was read of a packed base. A later build without it takes longer, and is the same:
     /// that it cannot be kept is no reason to fail.
-    fn remember(&self, fetcher: &Fetcher, job: &Job) {
+    fn remember(&self, store: &Store, job: &Job) {
         let pages = self.packed.as_ref().and_then(|packed| packed.known_pages());
         if let Some(pages) = pages
-            && let Err(error) = fetcher.remember(&self.image, &pages)
+            && let Err(error) = BaseImages::new(store).remember(&self.image, &pages)
         {
             job.progress.note(&format!("the cache: {error}"));
         }
@@ -130,13 +130,9 @@ impl Base {
 }
 
 /// Opens a base as it is found. Nothing has been verified of it that takes all of it.
-pub fn find(
-    request: &BaseRequest,
-    demand: &Demand,
-    memory: u64,
-    fetcher: &Fetcher,
-) -> Result<Base> {
-    Base::of(fetcher.find(request)?, demand, memory)
+pub fn find(request: &BaseRequest, demand: &Demand, memory: u64, store: &Store) -> Result<Base> {
+    let pin = BaseResolver::new(store).resolve(request)?;
+    Base::of(BaseImages::new(store).open(&pin)?, demand, memory)
 }
 
 /// Opens the base that `sharing` nodes are built from.
@@ -145,19 +141,20 @@ pub fn open(
     sharing: usize,
     demand: &Demand,
     memory: u64,
-    fetcher: &Fetcher,
+    store: &Store,
 ) -> Result<Base> {
-    let base = find(request, demand, memory, fetcher)?;
+    let base = find(request, demand, memory, store)?;
+    let images = BaseImages::new(store);
     // Otherwise all of it is decoded on its way to the outputs.
     if base.splice.is_some() || !demand.reads_all(false) {
-        fetcher.vouch(&base.image)?;
+        images.vouch(&base.image)?;
     }
-    let pays = sharing > 1 || demand.clones(&fetcher.raw_folder());
+    let pays = sharing > 1 || demand.clones(&images.raw_folder());
     if base.packed.is_some() && pays && demand.reads_all(base.splice.is_some()) {
-        return Base::of(fetcher.unpack(base.image)?, demand, memory);
+        return Base::of(images.unpack(base.image)?, demand, memory);
     }
     if let Some(packed) = &base.packed
-        && let Some(pages) = fetcher.recall(&base.image)
+        && let Some(pages) = images.recall(&base.image)
     {
         packed.recall(&pages);
     }
@@ -165,17 +162,20 @@ pub fn open(
 }
 
 /// What `node` is built from: what was asked for in the place of the profiles' own, or that.
-pub fn request(project: &Project, node: &Node, inputs: &Inputs) -> BaseRequest {
+pub fn request(project: &Project, node: &Node, inputs: &Inputs) -> Result<BaseRequest> {
     if let Some(request) = &inputs.base {
-        return request.clone();
+        return Ok(request.clone());
     }
-    match BaseRequest::from_setting(&node.base.image, node.base.sha256.clone()) {
-        BaseRequest::Path { path, sha256 } => {
-            let path = expand(&path.to_string_lossy(), project.folder());
-            BaseRequest::Path { path, sha256 }
-        }
-        other => other,
-    }
+    let base = &node.base;
+    Ok(
+        match BaseRequest::from_setting(&base.image, base.sha256.as_deref())? {
+            BaseRequest::Path { path, sha256 } => {
+                let path = expand(&path.to_string_lossy(), project.folder());
+                BaseRequest::Path { path, sha256 }
+            }
+            other => other,
+        },
+    )
 }
 
 /// The bases of some nodes. Nodes with the same request share one.
@@ -192,12 +192,12 @@ impl Bases {
         nodes: &[&Node],
         inputs: &Inputs,
         demand: &Demand,
-        fetcher: &Fetcher,
+        store: &Store,
     ) -> Result<Self> {
         let requests: Vec<BaseRequest> = nodes
             .iter()
             .map(|node| request(project, node, inputs))
-            .collect();
+            .collect::<Result<_>>()?;
         let mut bases = Self {
             distinct: Vec::new(),
             places: Vec::new(),
@@ -207,7 +207,7 @@ impl Bases {
             let place = known.iter().position(|other| *other == request);
             if place.is_none() {
                 let sharing = requests.iter().filter(|other| *other == request).count();
-                let base = open(request, sharing, demand, inputs.memory, fetcher)?;
+                let base = open(request, sharing, demand, inputs.memory, store)?;
                 known.push(request);
                 bases.distinct.push(Arc::new(base));
             }
@@ -232,10 +232,10 @@ impl Bases {
     }
 
     /// Keeps what was read of packed bases for later builds.
-    pub fn remember(&self, fetcher: &Fetcher, job: &Job) {
+    pub fn remember(&self, store: &Store, job: &Job) {
         self.distinct
             .iter()
-            .for_each(|base| base.remember(fetcher, job));
+            .for_each(|base| base.remember(store, job));
     }
 
     /// How each was used.

@@ -19,7 +19,7 @@ use crate::patch::{PatchOptions, Patched, Payloads};
 use crate::plan::Plan;
 use crate::project::Project;
 use crate::secrets::SecretMode;
-use crate::source::Fetcher;
+use crate::source::Store;
 
 /// What was built.
 #[derive(Debug, Clone)]
@@ -44,9 +44,9 @@ pub fn build(
     } = options;
     let plans = project.plans(nodes, SecretMode::Resolve)?;
     emit::prepare_folder(&outputs.folder)?;
-    let fetcher = Fetcher::new(inputs.fetch.clone(), job.clone())?;
+    let store = Store::new(inputs.fetch.clone(), job.clone())?;
     let demand = Demand::of(outputs);
-    let (bases, payloads) = gather(project, nodes, &plans, inputs, &demand, &fetcher)?;
+    let (bases, payloads) = gather(project, nodes, &plans, inputs, &demand, &store)?;
     let jobs: Vec<NodeJob<'_>> = plans
         .iter()
         .zip(bases.of_nodes())
@@ -68,7 +68,7 @@ pub fn build(
         return Err(error);
     }
     let checksums = checksums?;
-    bases.remember(&fetcher, job);
+    bases.remember(&store, job);
     Ok(Built {
         nodes: outcome.done,
         checksums,
@@ -90,9 +90,9 @@ pub fn patched_node(
     job: &Job,
 ) -> Result<PatchedNode> {
     let plan = project.plan(node, SecretMode::Resolve)?;
-    let fetcher = Fetcher::new(inputs.fetch.clone(), job.clone())?;
+    let store = Store::new(inputs.fetch.clone(), job.clone())?;
     let (plans, demand) = (slice::from_ref(&plan), Demand::of_edits());
-    let (bases, payloads) = gather(project, &[node], plans, inputs, &demand, &fetcher)?;
+    let (bases, payloads) = gather(project, &[node], plans, inputs, &demand, &store)?;
     let base = bases
         .of_nodes()
         .next()
@@ -105,7 +105,7 @@ pub fn patched_node(
     };
     let node = NodeJob { plan: &plan, base };
     let (disk, patched) = nodes::patch_disk(&node, &pages, &options)?;
-    bases.remember(&fetcher, job);
+    bases.remember(&store, job);
     Ok(PatchedNode { disk, patched })
 }
 
@@ -117,12 +117,12 @@ fn gather(
     plans: &[Plan],
     inputs: &Inputs,
     demand: &Demand,
-    fetcher: &Fetcher,
+    store: &Store,
 ) -> Result<(Bases, Payloads)> {
-    let bases = Bases::open(project, nodes, inputs, demand, fetcher)?;
+    let bases = Bases::open(project, nodes, inputs, demand, store)?;
     let base_check = BaseCheck::open(project, nodes, plans, &bases)?;
     base_check.check()?;
-    let payloads = payloads::load(plans, fetcher)?;
+    let payloads = payloads::load(plans, store)?;
     base_check.check_room(&payloads)?;
     Ok((bases, payloads))
 }

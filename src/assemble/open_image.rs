@@ -4,25 +4,25 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::bases::{self, Demand};
-use super::budget::DEFAULT_MEMORY;
-use crate::disk::{CowDisk, RawFile, partition_table};
+use super::budget::{self, DEFAULT_MEMORY};
+use crate::disk::CowDisk;
 use crate::error::Result;
+use crate::image::open_in_place;
 use crate::job::Job;
-use crate::source::{BaseRequest, FetchOptions, Fetcher};
+use crate::source::{BaseRequest, FetchOptions, Store};
 
-/// A base or an image that was built, as a disk without a change.
+/// A base or an image that was built, as a disk without a change. Only what has to be unpacked goes
+/// through the cache.
 pub fn open_image(path: &Path, fetch: &FetchOptions, job: &Job) -> Result<Arc<CowDisk>> {
-    let raw = RawFile::open(path)?;
-    // What has a partition table is no archive; anything else may be one.
-    if partition_table::read(&raw).is_ok() {
-        return Ok(Arc::new(CowDisk::new(Arc::new(raw))));
+    if let Some(disk) = open_in_place(path, budget::image_options(DEFAULT_MEMORY))? {
+        return Ok(Arc::new(CowDisk::new(disk)));
     }
-    let fetcher = Fetcher::new(fetch.clone(), job.clone())?;
+    let store = Store::new(fetch.clone(), job.clone())?;
     let base = bases::find(
         &BaseRequest::file(path),
         &Demand::of_edits(),
         DEFAULT_MEMORY,
-        &fetcher,
+        &store,
     )?;
     Ok(Arc::new(CowDisk::new(base.disk)))
 }

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use super::nodes::{BuildContext, NodeJob};
 use super::options::Digests;
+use crate::digest::Digest;
 use crate::disk::CowDisk;
 use crate::emit::{self, Emitted, Format, WriteOptions};
 use crate::error::{Error, Result, ResultExt};
-use crate::patch;
+use crate::image;
 
 /// Writes the images of a node. When one fails, those that are complete are in `images`.
 pub fn write(
@@ -56,7 +57,7 @@ fn add_raw_digest(
     disk: &CowDisk,
     context: &BuildContext<'_>,
 ) -> Result<()> {
-    let known = images.iter().find_map(|image| image.raw_sha256.clone());
+    let known = images.iter().find_map(|image| image.raw_sha256);
     let digest = match known {
         Some(digest) => digest,
         None => {
@@ -65,7 +66,7 @@ fn add_raw_digest(
         }
     };
     for image in images {
-        image.raw_sha256 = Some(digest.clone());
+        image.raw_sha256 = Some(digest);
     }
     Ok(())
 }
@@ -74,7 +75,7 @@ fn add_raw_digest(
 fn write_bmap(hostname: &str, disk: &Arc<CowDisk>, context: &BuildContext<'_>) -> Result<Emitted> {
     let (threads, job) = (context.shares.threads, &context.job);
     let name = format!("{hostname}.img.bmap");
-    let used = patch::used_ranges(disk, &job.cancel)?;
+    let used = image::used_ranges(disk, &job.cancel)?;
     let path = context.outputs.folder.join(&name);
     emit::write_bmap(disk, &used, &path, threads, job, &name)
 }
@@ -86,13 +87,14 @@ pub fn write_checksums<'a>(
     images: impl Iterator<Item = &'a Emitted>,
 ) -> Result<Option<PathBuf>> {
     let path = out.join(emit::CHECKSUMS);
-    let mut sums: BTreeMap<String, String> = BTreeMap::new();
+    let mut sums: BTreeMap<String, Digest> = BTreeMap::new();
     let before = std::fs::read_to_string(&path);
     for line in before.as_deref().unwrap_or_default().lines() {
         if let Some((digest, name)) = line.split_once("  ")
+            && let Some(digest) = Digest::parse(digest)
             && out.join(name).is_file()
         {
-            sums.insert(name.to_owned(), digest.to_owned());
+            sums.insert(name.to_owned(), digest);
         }
     }
     let mut images = images.peekable();
@@ -106,7 +108,7 @@ pub fn write_checksums<'a>(
             .ok_or_else(|| Error::failed(format!("{} has no file name", image.path.display())))?;
         let name = name.to_string_lossy().into_owned();
         match &image.sha256 {
-            Some(digest) => sums.insert(name, digest.clone()),
+            Some(digest) => sums.insert(name, *digest),
             None => sums.remove(&name),
         };
     }
@@ -117,7 +119,7 @@ pub fn write_checksums<'a>(
             .context(|| format!("removing {}", path.display()))
             .map(|()| None);
     }
-    let entries: Vec<(String, String)> = sums.into_iter().map(|(name, sum)| (sum, name)).collect();
+    let entries: Vec<(Digest, String)> = sums.into_iter().map(|(name, sum)| (sum, name)).collect();
     emit::write_checksums(&path, &entries)?;
     Ok(Some(path))
 }

@@ -2,24 +2,24 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Result, ResultExt};
 use crate::patch::{LoadedPayload, Payloads, check_elf};
-use crate::plan::{PayloadLocation, PayloadRef, Plan};
-use crate::source::{Artifact, Fetcher, Location, PayloadRequest, tar_member, tar_tree};
+use crate::plan::{PayloadRef, Plan};
+use crate::source::{PayloadResolver, Store, tar_member, tar_tree};
 
 /// Bytes of an ELF file that tell what it is for.
 const ELF_HEAD: usize = 64;
 
 /// Loads every payload of `plans`.
-pub fn load(plans: &[Plan], fetcher: &Fetcher) -> Result<Payloads> {
+pub fn load(plans: &[Plan], store: &Store) -> Result<Payloads> {
     let mut payloads = Payloads::new();
     for plan in plans {
         for wanted in plan.payloads() {
             if !payloads.contains_key(wanted) {
-                let loaded = load_one(wanted, fetcher)
-                    .context(|| format!("payload {} of {}", wanted.name, plan.hostname))?;
+                let loaded = load_one(wanted, store)
+                    .context(|| format!("payload {} of {}", wanted.request.name, plan.hostname))?;
                 payloads.insert(wanted.clone(), loaded);
             }
         }
@@ -27,31 +27,31 @@ pub fn load(plans: &[Plan], fetcher: &Fetcher) -> Result<Payloads> {
     Ok(payloads)
 }
 
-fn load_one(wanted: &PayloadRef, fetcher: &Fetcher) -> Result<LoadedPayload> {
-    let artifact = fetcher.payload(&PayloadRequest {
-        name: wanted.name.clone(),
-        location: match &wanted.location {
-            PayloadLocation::Url(url) => Location::Url(url.clone()),
-            PayloadLocation::File(path) => Location::File(path.clone()),
-        },
-        sha256: wanted.sha256.clone(),
-        sums: wanted.sums.clone(),
-    })?;
-    let loaded = unpack(wanted, artifact)?;
+fn load_one(wanted: &PayloadRef, store: &Store) -> Result<LoadedPayload> {
+    let name = &wanted.request.name;
+    let path = PayloadResolver::new(store)
+        .resolve(&wanted.request)
+        .and_then(|pin| store.fetch(&pin))
+        .context(|| format!("fetching {name}"))?;
+    let loaded = unpack(wanted, path)?;
     if let Some(machine) = &wanted.elf {
-        check_elf(&wanted.name, &head(&loaded)?, machine)?;
+        check_elf(name, &head(&loaded)?, machine)?;
     }
     Ok(loaded)
 }
 
-fn unpack(wanted: &PayloadRef, artifact: Artifact) -> Result<LoadedPayload> {
+fn unpack(wanted: &PayloadRef, path: PathBuf) -> Result<LoadedPayload> {
     if let Some(member) = &wanted.member {
-        return tar_member(&artifact.path, member).map(LoadedPayload::Bytes);
+        return tar_member(&path, member).map(LoadedPayload::Bytes);
     }
-    match wanted.unpack {
-        true => tar_tree(&artifact.path, wanted.strip).map(LoadedPayload::Tree),
-        false => Ok(LoadedPayload::File(artifact.path, artifact.size)),
+    if wanted.unpack {
+        return tar_tree(&path, wanted.strip).map(LoadedPayload::Tree);
     }
+    let metadata = path.metadata();
+    let len = metadata
+        .context(|| format!("cannot read {}", path.display()))?
+        .len();
+    Ok(LoadedPayload::File(path, len))
 }
 
 fn head(payload: &LoadedPayload) -> Result<Vec<u8>> {

@@ -29,19 +29,15 @@ pub fn fetch_options(args: &BaseArgs) -> Result<FetchOptions> {
 }
 
 /// The base that was given. A name that is a file here means that file.
-pub fn base_request(args: &BaseArgs) -> Option<BaseRequest> {
-    let image = args.base.as_ref()?;
-    Some(base_named(image, args.base_sha256.clone()))
+pub fn base_request(args: &BaseArgs) -> Result<Option<BaseRequest>> {
+    let named = |image: &String| base_named(image, args.base_sha256.as_deref());
+    args.base.as_ref().map(named).transpose()
 }
 
 /// What is a file here is that file, whatever its name.
-pub fn base_named(image: &str, sha256: Option<String>) -> BaseRequest {
-    let path = Path::new(image);
-    if path.is_file() {
-        BaseRequest::Path {
-            path: path.to_owned(),
-            sha256,
-        }
+pub fn base_named(image: &str, sha256: Option<&str>) -> Result<BaseRequest> {
+    if Path::new(image).is_file() {
+        BaseRequest::at_path(image, sha256)
     } else {
         BaseRequest::from_setting(image, sha256)
     }

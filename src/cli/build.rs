@@ -109,8 +109,8 @@ fn report(node: &NodeImages, args: &BuildArgs, global: &GlobalArgs, job: &Job) -
     if node.patched.grown > 0 {
         job.progress.note(&card_needed(node));
     }
-    if let (Digests::Raw, Some(image)) = (args.checksums, node.images.first()) {
-        let digest = image.raw_sha256.as_deref().unwrap_or_default();
+    let raw = node.images.first().and_then(|image| image.raw_sha256);
+    if let (Digests::Raw, Some(digest)) = (args.checksums, raw) {
         job.progress
             .note(&format!("{name}: SHA-256 of the raw image: {digest}"));
     }
@@ -123,7 +123,7 @@ fn report(node: &NodeImages, args: &BuildArgs, global: &GlobalArgs, job: &Job) -
 fn options(args: &BuildArgs) -> Result<BuildOptions> {
     let mut formats = args.format.clone();
     formats.dedup();
-    let base = base_request(&args.base);
+    let base = base_request(&args.base)?;
     let fetch = fetch_options(&args.base)?;
     Ok(BuildOptions {
         inputs: Inputs {

@@ -39,7 +39,8 @@ pub fn run(args: &CheckArgs, global: &GlobalArgs, job: &Job) -> Result<()> {
     };
     let plans = problems.keep(project.plans(&nodes, mode))?;
     if let (Some(image), Some(plans)) = (&args.base, &plans) {
-        let base = image.as_deref().map(|image| base_named(image, None));
+        let named = |image: &str| base_named(image, None);
+        let base = image.as_deref().map(named).transpose()?;
         let fetch = FetchOptions::from_env()?;
         let checked = check_with_bases(&project, plans, base, fetch, job);
         if let Some(names) = problems.keep(checked)? {

@@ -15,8 +15,8 @@ use crate::clock::source_date_epoch;
 use crate::disk::{CowDisk, ReadAt};
 use crate::error::{Error, ErrorKind, Result};
 use crate::flash::{Allowed, Contents, FlashOptions, Flashed, System, Target, check_image, flash};
+use crate::image;
 use crate::job::Job;
-use crate::patch;
 
 /// Arguments of `imgbuild flash`.
 #[derive(Debug, Args)]
@@ -76,7 +76,7 @@ pub fn run(args: &FlashArgs, global: &GlobalArgs, job: &Job) -> Result<()> {
         (None, Some(profile)) => node(profile, args, global, job)?,
         (None, None) => return Err(Error::usage("which node? Name one with --profile NAME")),
     };
-    let used = match patch::used_ranges(&disk, &job.cancel) {
+    let used = match image::used_ranges(&disk, &job.cancel) {
         Ok(used) => used,
         // A node is known to the last byte; an image may be anything, and be written as a whole.
         Err(error) if args.image.is_some() && error.kind() == ErrorKind::Failed => {
@@ -124,7 +124,7 @@ fn node(profile: &str, args: &FlashArgs, global: &GlobalArgs, job: &Job) -> Resu
         .first()
         .ok_or_else(|| Error::usage(format!("there is no profile `{profile}`")))?;
     let inputs = Inputs::new(
-        base_request(&args.base),
+        base_request(&args.base)?,
         fetch_options(&args.base)?,
         source_date_epoch()?,
     );

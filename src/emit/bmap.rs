@@ -7,11 +7,11 @@ use std::io::Write as _;
 use std::ops::Range;
 use std::path::Path;
 
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 
 use super::options::Emitted;
 use super::output::{BUFFER, Output, Readers};
-use crate::digest::hex;
+use crate::digest::Digest;
 use crate::disk::ranges::{between, not_zero, whole_pages};
 use crate::disk::{CowDisk, PAGE_SIZE, ReadAt};
 use crate::error::{Result, ResultExt};
@@ -45,7 +45,7 @@ pub fn write_bmap(
     Ok(Emitted {
         path: output.commit()?,
         size: text.len() as u64,
-        sha256: Some(hex(&Sha256::digest(&text))),
+        sha256: Some(Digest::of_bytes(&text)),
         raw_sha256: None,
     })
 }
@@ -67,14 +67,14 @@ fn pieces(range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
         .map(move |start| start..end.min(start + LONGEST))
 }
 
-/// The SHA-256 of every range, in hexadecimal.
+/// The SHA-256 of every range.
 fn digests(
     disk: &CowDisk,
     ranges: &[Range<u64>],
     threads: usize,
     job: &Job,
     label: &str,
-) -> Result<Vec<String>> {
+) -> Result<Vec<Digest>> {
     let sum = ranges.iter().map(|r| r.end - r.start).sum();
     let mut task = job.progress.begin(label, Some(sum));
     let mut digests = Vec::with_capacity(ranges.len());
@@ -92,7 +92,7 @@ fn digests(
     Ok(digests)
 }
 
-fn digest(disk: &CowDisk, range: Range<u64>, job: &Job) -> Result<String> {
+fn digest(disk: &CowDisk, range: Range<u64>, job: &Job) -> Result<Digest> {
     let mut buffer = vec![0; BUFFER];
     let mut hash = Sha256::new();
     let mut at = range.start;
@@ -104,11 +104,11 @@ fn digest(disk: &CowDisk, range: Range<u64>, job: &Job) -> Result<String> {
         hash.update(&buffer[..n]);
         at += n as u64;
     }
-    Ok(hex(&hash.finalize()))
+    Ok(Digest::of(hash))
 }
 
 /// The file. Its own digest is taken with zeros in the place of the digest.
-fn text(image_size: u64, ranges: &[Range<u64>], digests: &[String]) -> Result<String> {
+fn text(image_size: u64, ranges: &[Range<u64>], digests: &[Digest]) -> Result<String> {
     let blocks = image_size.div_ceil(PAGE_SIZE);
     let count = |range: &Range<u64>| (range.end - range.start).div_ceil(PAGE_SIZE);
     let mapped: u64 = ranges.iter().map(count).sum();
@@ -139,6 +139,6 @@ fn text(image_size: u64, ranges: &[Range<u64>], digests: &[String]) -> Result<St
              </bmap>\n"
         )
     };
-    let digest = Sha256::digest(with(&"0".repeat(64)));
-    Ok(with(&hex(&digest)))
+    let digest = Digest::of_bytes(with(&"0".repeat(64)));
+    Ok(with(&digest.to_string()))
 }

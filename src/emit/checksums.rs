@@ -4,11 +4,12 @@ use std::io::Write;
 use std::path::Path;
 
 use super::output::{Output, Readers};
+use crate::digest::Digest;
 use crate::error::{Error, Result};
 
 /// Writes `entries` (digest, file name) to `path` in the format of `sha256sum -c`, sorted by name.
 /// Replaces a file that is there.
-pub fn write_checksums(path: &Path, entries: &[(String, String)]) -> Result<()> {
+pub fn write_checksums(path: &Path, entries: &[(Digest, String)]) -> Result<()> {
     let mut sorted: Vec<_> = entries
         .iter()
         .map(|(digest, name)| (name, digest))

@@ -6,12 +6,12 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 
 use super::hashed_file::HashedFile;
 use super::options::{Emitted, WriteOptions};
 use super::output::{Output, Readers};
-use crate::digest::hex;
+use crate::digest::Digest;
 use crate::disk::{CowDisk, ReadAt, is_zero};
 use crate::error::{Result, ResultExt};
 use crate::job::{Job, Task};
@@ -84,7 +84,7 @@ pub(super) fn write_chunked(
     )?;
     writer.file.write(&packer.tail(&writer.records)?)?;
     let (size, sha256) = writer.file.finish();
-    let raw_sha256 = hex(&writer.raw_hash.finalize());
+    let raw_sha256 = Digest::of(writer.raw_hash);
     drop(writer.task);
     Ok(Emitted {
         path: output.commit()?,

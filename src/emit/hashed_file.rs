@@ -2,10 +2,10 @@
 
 use std::io::Write;
 
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 
 use super::output::{BUFFER, Output};
-use crate::digest::hex;
+use crate::digest::Digest;
 use crate::error::Result;
 use crate::job::Job;
 
@@ -39,7 +39,7 @@ impl<'a> HashedFile<'a> {
     }
 
     /// Length in bytes, and the digest.
-    pub fn finish(self) -> (u64, String) {
-        (self.size, hex(&self.hash.finalize()))
+    pub fn finish(self) -> (u64, Digest) {
+        (self.size, Digest::of(self.hash))
     }
 }

@@ -5,14 +5,14 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 
 use super::base_copy::{clone_base, copy_base};
 use super::options::{Emitted, WriteOptions};
 use super::output::{BUFFER, Output, Readers};
-use crate::digest::hex;
+use crate::digest::Digest;
 use crate::disk::{self, Blocks, CowDisk, PAGE_SIZE, ReadAt, is_zero};
-use crate::error::{Result, ResultExt};
+use crate::error::{Error, Result, ResultExt};
 use crate::job::{Job, Task};
 use crate::parallel::in_order;
 use crate::positioned::FileExt;
@@ -52,7 +52,7 @@ pub(super) fn write(
     Ok(Emitted {
         path: output.commit()?,
         size,
-        raw_sha256: sha256.clone(),
+        raw_sha256: sha256,
         sha256,
     })
 }
@@ -72,7 +72,7 @@ fn place_and_hash(
     options: Pass,
     job: &Job,
     task: &mut dyn Task,
-) -> Result<(bool, Option<String>)> {
+) -> Result<(bool, Option<Digest>)> {
     if disk.base().as_file().is_none() {
         output.check_space(data_len(disk)?, job)?;
         return Ok((false, None));
@@ -117,15 +117,15 @@ fn place(disk: &CowDisk, output: &Output, threads: usize, job: &Job) -> Result<b
     Ok(true)
 }
 
-/// SHA-256 of the raw image that `disk` is, lower-case hexadecimal.
-pub fn raw_digest(disk: &CowDisk, threads: usize, job: &Job, label: &str) -> Result<String> {
+/// SHA-256 of the raw image that `disk` is.
+pub fn raw_digest(disk: &CowDisk, threads: usize, job: &Job, label: &str) -> Result<Digest> {
     let options = Pass {
         digest: true,
         threads,
     };
     let mut task = job.progress.begin(label, Some(disk.len()));
     let digest = pass(disk, None, options, job, task.as_mut())?;
-    Ok(digest.unwrap_or_default())
+    digest.ok_or_else(|| Error::failed("no digest was taken"))
 }
 
 /// Bytes that may not be zero.
@@ -169,7 +169,7 @@ fn pass(
     options: Pass,
     job: &Job,
     task: &mut dyn Task,
-) -> Result<Option<String>> {
+) -> Result<Option<Digest>> {
     let pieces = pieces(disk)?;
     let zeros = vec![0; BUFFER];
     let mut hash = Sha256::new();
@@ -205,7 +205,7 @@ fn pass(
             Ok(())
         },
     )?;
-    Ok(options.digest.then(|| hex(&hash.finalize())))
+    Ok(options.digest.then(|| Digest::of(hash)))
 }
 
 /// A part of the disk that one thread takes at a time.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::format::Packing;
+use crate::digest::Digest;
 
 /// How an image is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,9 +36,9 @@ pub struct Emitted {
     pub path: PathBuf,
     /// Length of the file in bytes.
     pub size: u64,
-    /// SHA-256 of the file, lower-case hexadecimal; `None` when it was not asked for.
-    pub sha256: Option<String>,
+    /// SHA-256 of the file; `None` when it was not asked for.
+    pub sha256: Option<Digest>,
     /// SHA-256 of the uncompressed image; `None` when it was not asked for, or would take another
     /// pass over all of it ([`raw_digest`]).
-    pub raw_sha256: Option<String>,
+    pub raw_sha256: Option<Digest>,
 }

@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use super::format::{CHECKSUMS, Format};
+use crate::disk_space::free_space;
 use crate::error::{Error, Result, ResultExt};
 use crate::job::Job;
 use crate::positioned::{MetadataExt, OpenOptionsExt};
@@ -232,12 +233,6 @@ fn folder(path: &Path) -> &Path {
         Some(dir) if !dir.as_os_str().is_empty() => dir,
         _ => Path::new("."),
     }
-}
-
-/// Bytes that the user may write on the file system of `path`, where that can be known.
-fn free_space(path: &Path) -> Option<u64> {
-    let stat = rustix::fs::statvfs(path).ok()?;
-    stat.f_bavail.checked_mul(stat.f_frsize)
 }
 
 /// Makes the output folder if need be, and sees that it can be written to: now, rather than after

@@ -10,7 +10,7 @@ use super::engine::{Engine, Failure, kind_of};
 use super::gather;
 use super::path::{self, Node, Place};
 use super::preflight;
-use super::space::Space;
+use super::space::{MORE_ROOM, Space};
 use super::superblock::Superblock;
 use crate::disk::Window;
 use crate::error::{Error, Result, ResultExt};
@@ -487,7 +487,7 @@ impl Ext4 {
                     space.free_bytes()
                 ),
             )
-            .with_hint(super::MORE_ROOM));
+            .with_hint(MORE_ROOM));
         }
         Ok(())
     }

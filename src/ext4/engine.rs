@@ -31,6 +31,7 @@ use fs_ext4::runtime::Runtime;
 use super::bytes::le32;
 use super::checksum::crc32c;
 use super::journal_shim::JournalShim;
+use super::space::MORE_ROOM;
 use super::steering::{Missing, Steering};
 use super::superblock::Superblock;
 use crate::disk::{Window, is_zero};
@@ -299,7 +300,7 @@ impl Engine {
         Error::failed(format!(
             "{message} failed: the file system is full ({free})"
         ))
-        .with_hint(super::MORE_ROOM)
+        .with_hint(MORE_ROOM)
     }
 }
 

@@ -40,9 +40,6 @@ mod superblock;
 mod used;
 mod write_time;
 
-/// What to do when a file system is full.
-const MORE_ROOM: &str = "raise `disk.size`, or leave it out: the image then grows as needed";
-
 pub use edit::{Attr, Entry, Ext4, FileKind, Stat};
 pub use estimate::Estimate;
 pub use grow::{grow, max_len, space_at};

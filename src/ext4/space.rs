@@ -2,6 +2,10 @@
 
 use super::superblock::Superblock;
 
+/// What to do when a file system is full.
+pub(super) const MORE_ROOM: &str =
+    "raise `disk.size`, or leave it out: the image then grows as needed";
+
 /// Room on a file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Space {

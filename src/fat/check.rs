@@ -1,8 +1,9 @@
 //! Checks a whole FAT file system before anything is changed in it.
 
+use super::damaged::damaged;
 use super::directory::{Entry, MAX_SLOTS, SLOT};
+use super::file_system::Fat;
 use super::name::MAX_DEPTH;
-use super::{Fat, damaged};
 use crate::error::Result;
 
 /// A folder that was met. Paths are put together only when there is something to say, so that

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::ops::Range;
 
-use super::damaged;
+use super::damaged::damaged;
 use super::name;
 use super::time::DosTime;
 use crate::error::Result;

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::damaged;
+use super::damaged::damaged;
 use crate::disk::{ReadAt, Window};
 use crate::error::{Error, Result, ResultExt};
 

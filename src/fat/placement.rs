@@ -8,8 +8,8 @@
 
 use std::ops::Range;
 
-use super::Fat;
 use super::directory::Directory;
+use super::file_system::Fat;
 use crate::error::Result;
 
 impl Fat {

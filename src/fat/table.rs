@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use super::damaged;
+use super::damaged::damaged;
 use super::geometry::Geometry;
 use crate::disk::{ReadAt, Window};
 use crate::error::{Result, ResultExt};

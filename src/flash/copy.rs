@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
-use super::Write;
+use super::write::Write;
 use crate::disk::{AlignedBuffer, PAGE_SIZE, ReadAt, SECTOR_SIZE, is_zero};
 use crate::error::{Error, Result, ResultExt};
 use crate::job::Job;

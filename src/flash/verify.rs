@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use super::Write;
 use super::copy::{CHUNK, Written, blocks, digest, read_padded};
+use super::write::Write;
 use crate::disk::{AlignedBuffer, ReadAt, is_zero};
 use crate::error::{Error, Result};
 use crate::job::Job;

@@ -4,9 +4,8 @@ use super::config_txt;
 use crate::disk::partition_table::NewIds;
 use crate::error::{Error, Result, ResultExt};
 use crate::fat::Fat;
+use crate::image::cmdline::{CMDLINE, kernel_line};
 use crate::plan::{Action, Content, Edit, When};
-
-const CMDLINE: &str = "/cmdline.txt";
 
 /// Applies the edits of the boot partition.
 pub fn apply(fat: &mut Fat, edits: &[&Edit]) -> Result<()> {
@@ -42,14 +41,7 @@ pub fn apply(fat: &mut Fat, edits: &[&Edit]) -> Result<()> {
     Ok(())
 }
 
-/// The first line of cmdline.txt, which is the kernel's command line; empty when there is none.
-fn kernel_line(fat: &Fat) -> Result<String> {
-    let bytes = fat.read(CMDLINE)?.unwrap_or_default();
-    let text = String::from_utf8_lossy(&bytes);
-    Ok(text.lines().next().unwrap_or_default().to_owned())
-}
-
-/// The same with those of `edits` that every base gets.
+/// The kernel's command line as the edits that every base gets leave it.
 pub fn planned_kernel_line(fat: &Fat, edits: &[Edit]) -> Result<String> {
     let mut line = kernel_line(fat)?;
     for edit in edits.iter().filter(|edit| edit.when == When::Always) {
@@ -58,14 +50,6 @@ pub fn planned_kernel_line(fat: &Fat, edits: &[Edit]) -> Result<String> {
         }
     }
     Ok(line)
-}
-
-/// What follows `key` on the kernel's command line; the last one counts.
-pub fn kernel_word(fat: &Fat, key: &str) -> Result<Option<String>> {
-    let line = kernel_line(fat)?;
-    let mut words = line.split_whitespace().rev();
-    let found = words.find_map(|word| word.strip_prefix(key));
-    Ok(found.map(str::to_owned))
 }
 
 /// The kernel finds its root file system by the `PARTUUID` in cmdline.txt.

@@ -1,70 +1,32 @@
-//! Whether cloud-init of a base will read its seed.
-//!
-//! After ds-identify(8) and the units of cloud-init 25.2 (`cloud-init-generator`, `ds-identify` and
-//! `cloud-init.target` of Debian's package): the generator has the target started at boot unless
-//! `/etc/cloud/cloud-init.disabled` is there, the kernel's command line says `cloud-init=disabled`, or
-//! the policy of ds-identify is `disabled`; the target starts what is linked into
-//! `cloud-init.target.wants`; and each unit of it can be masked.
+//! Whether cloud-init of a base will read its seed once a plan was carried out.
 
-use super::units;
 use crate::error::Result;
 use crate::ext4::Ext4;
+use crate::image::cloud_init::{self, CloudInit, MARKER};
 use crate::overlay::Part;
 use crate::plan::{Action, Edit, When};
 
-const MARKER: &str = "/etc/cloud/cloud-init.disabled";
-const POLICY_FILE: &str = "/etc/cloud/ds-identify.cfg";
-const TARGET: &str = "cloud-init.target";
-const GENERATOR: &str = "cloud-init-generator";
-/// Where generators are, the ones that win first (systemd.generator(7)).
-const GENERATORS: &[&str] = &[
-    "/etc/systemd/system-generators",
-    "/usr/local/lib/systemd/system-generators",
-    "/usr/lib/systemd/system-generators",
-];
-/// The stages that make the account's keys, the locale and the time zone. The second unit of the
-/// network stage is what cloud-init before 24.3 calls it.
-const STAGES: &[&[&str]] = &[
-    &["cloud-init-local.service"],
-    &["cloud-init-network.service", "cloud-init.service"],
-    &["cloud-config.service"],
-];
-/// Runs all stages since cloud-init 24.3.
-const MAIN: &str = "cloud-init-main.service";
-
-/// What a base has of cloud-init.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CloudInit {
-    Absent,
-    /// It is there but will not run, and this is why.
-    Off(String),
-    Ready,
-}
-
-impl CloudInit {
-    /// Why it will not run although it is there.
-    pub fn reason(&self) -> Option<String> {
-        match self {
-            Self::Off(reason) => Some(reason.clone()),
-            Self::Absent | Self::Ready => None,
-        }
-    }
-}
-
 /// Looks at the root file system and at the kernel's command line, both as `edits` will leave them.
 pub fn probe(fs: &Ext4, cmdline: &str, edits: &[Edit]) -> Result<CloudInit> {
-    let has = |path: &str| fs.stat_target(path).map(|stat| stat.is_some());
-    if !has("/etc/cloud/cloud.cfg")? || !has("/usr/bin/cloud-init")? {
+    if !cloud_init::is_there(fs)? {
         return Ok(CloudInit::Absent);
     }
     let reason = match switched_off_in(edits) {
         Some(reason) => Some(reason),
-        None => why_off(fs, cmdline, edits)?,
+        None => cloud_init::why_off(fs, cmdline, !is_unmarked_in(edits))?,
     };
     Ok(match reason {
         Some(reason) => CloudInit::Off(reason),
         None => CloudInit::Ready,
     })
+}
+
+/// Whether edits that every base gets take away what keeps it from running.
+fn is_unmarked_in(edits: &[Edit]) -> bool {
+    let is_removed = |edit: &Edit| {
+        edit.when == When::Always && edit.path == MARKER && matches!(edit.action, Action::Remove)
+    };
+    edits.iter().any(is_removed)
 }
 
 /// Why it will not run after edits that every base gets.
@@ -73,7 +35,7 @@ fn switched_off_in(edits: &[Edit]) -> Option<String> {
     let mut always = always.filter(|edit| edit.part == Part::Root);
     let edit = always.find(|edit| match edit.action {
         Action::Write(..) | Action::Symlink(_) => edit.path == MARKER,
-        Action::MaskUnit => edit.path == TARGET || is_unit(&edit.path),
+        Action::MaskUnit => cloud_init::is_unit(&edit.path),
         _ => false,
     })?;
     let (verb, path) = match edit.action {
@@ -81,147 +43,4 @@ fn switched_off_in(edits: &[Edit]) -> Option<String> {
         _ => ("writes", &edit.path),
     };
     Some(format!("`{}` {verb} {path}", edit.origin))
-}
-
-fn is_unit(name: &str) -> bool {
-    name == MAIN || STAGES.iter().any(|names| names.contains(&name))
-}
-
-fn why_off(fs: &Ext4, cmdline: &str, edits: &[Edit]) -> Result<Option<String>> {
-    let is_removed = |edit: &Edit| {
-        edit.when == When::Always && edit.path == MARKER && matches!(edit.action, Action::Remove)
-    };
-    if fs.stat_target(MARKER)?.is_some() && !edits.iter().any(is_removed) {
-        return Ok(Some(format!("it has {MARKER}")));
-    }
-    if let Some(word) = switched_off_by(cmdline) {
-        return Ok(Some(format!("cmdline.txt says `{word}`")));
-    }
-    if policy_is_off(&units::text(fs, POLICY_FILE)?.unwrap_or_default()) {
-        return Ok(Some(format!("{POLICY_FILE} says `policy: disabled`")));
-    }
-    if let Some(reason) = generator_is_off(fs)? {
-        return Ok(Some(reason));
-    }
-    units_are_off(fs)
-}
-
-/// The word of the kernel's command line that switches cloud-init off.
-fn switched_off_by(cmdline: &str) -> Option<&str> {
-    cmdline.split_whitespace().find(|word| {
-        let policy = word.strip_prefix("ci.di.policy=");
-        word.contains("cloud-init=disabled") || policy.is_some_and(is_off)
-    })
-}
-
-/// `disabled` among the words of a policy such as `disabled,report=true`; `notfound=disabled`, which
-/// is the default, is another matter.
-fn is_off(policy: &str) -> bool {
-    policy.split(',').any(|word| word.trim() == "disabled")
-}
-
-fn policy_is_off(text: &str) -> bool {
-    let policy = text.lines().rev().find_map(|line| {
-        let line = line.split('#').next().unwrap_or_default();
-        line.trim().strip_prefix("policy:")
-    });
-    policy.is_some_and(is_off)
-}
-
-fn generator_is_off(fs: &Ext4) -> Result<Option<String>> {
-    for folder in GENERATORS {
-        let path = format!("{folder}/{GENERATOR}");
-        if fs.stat(&path)?.is_some() {
-            let masked = units::is_mask(fs, &path)?;
-            return Ok(masked.then(|| format!("{path} is masked")));
-        }
-    }
-    // Without a generator the target can still be linked like any other unit.
-    Ok(match is_wanted(fs, TARGET, "multi-user.target")? {
-        true => None,
-        false => Some(format!(
-            "it has no {GENERATOR}, and {TARGET} is not enabled"
-        )),
-    })
-}
-
-fn units_are_off(fs: &Ext4) -> Result<Option<String>> {
-    let target: &[&str] = &[TARGET];
-    for names in [target].iter().chain(STAGES) {
-        let mut there = false;
-        for name in *names {
-            let Some(path) = units::find(&|path| is_there(fs, path), name)? else {
-                continue;
-            };
-            if units::is_mask(fs, &path)? {
-                return Ok(Some(format!("{name} is masked ({path})")));
-            }
-            there = true;
-        }
-        if !there {
-            return Ok(Some(format!("it has no unit {}", names[0])));
-        }
-    }
-    if let Some(path) = units::find(&|path| is_there(fs, path), MAIN)?
-        && units::is_mask(fs, &path)?
-    {
-        return Ok(Some(format!("{MAIN} is masked ({path})")));
-    }
-    for name in STAGES.iter().copied().flatten().chain([&MAIN]) {
-        if is_wanted(fs, name, TARGET)? {
-            return Ok(None);
-        }
-    }
-    Ok(Some(format!("none of its units is enabled in {TARGET}")))
-}
-
-fn is_there(fs: &Ext4, path: &str) -> Result<bool> {
-    Ok(fs.stat(path)?.is_some())
-}
-
-fn is_wanted(fs: &Ext4, unit: &str, by: &str) -> Result<bool> {
-    for folder in units::FOLDERS {
-        if is_there(fs, &format!("{folder}/{by}.wants/{unit}"))? {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn policies_and_words_that_switch_it_off() {
-        for off in [
-            "policy: disabled\n",
-            "# x\npolicy: disabled,report=true # why\n",
-            "policy:disabled",
-        ] {
-            assert!(policy_is_off(off), "{off}");
-        }
-        let default = "policy: search,found=all,maybe=none,notfound=disabled\n";
-        for on in [
-            "",
-            "# policy: disabled\n",
-            default,
-            "policy: disabled\npolicy: enabled\n",
-        ] {
-            assert!(!policy_is_off(on), "{on}");
-        }
-        assert_eq!(
-            switched_off_by("a cloud-init=disabled b"),
-            Some("cloud-init=disabled")
-        );
-        assert_eq!(
-            switched_off_by("ci.di.policy=disabled"),
-            Some("ci.di.policy=disabled")
-        );
-        assert_eq!(switched_off_by("ds=nocloud cloud-init=enabled"), None);
-        assert_eq!(
-            switched_off_by("ci.di.policy=search,notfound=disabled"),
-            None
-        );
-    }
 }

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use super::payload::{self, Payloads};
 use super::root::SKELETON;
-use super::{Payloads, payload, units};
+use super::units;
 use crate::error::{Result, ResultExt};
 use crate::ext4::{Estimate, Ext4, FileKind, Need};
+use crate::image::unit_files;
 use crate::overlay::Part;
 use crate::plan::{Account, Action, Content, Edit, PayloadRef};
 use crate::source::TreeKind;
@@ -141,7 +143,7 @@ impl Counter<'_> {
     fn enable(&mut self, unit: &str) -> Result<()> {
         let read = |path: &str| match self.brought.get(path) {
             Some(bytes) => Ok(Some(String::from_utf8_lossy(bytes).into_owned())),
-            None => units::text(self.fs, path),
+            None => unit_files::text(self.fs, path),
         };
         // A unit that cannot be enabled is told of when it is to be.
         let links = units::enable(&read, unit).unwrap_or_default();

@@ -1,13 +1,16 @@
 //! Payloads as patching takes them.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Cursor, Read};
 use std::path::PathBuf;
 
-use super::Payloads;
 use crate::error::{Error, Result, ResultExt};
 use crate::plan::PayloadRef;
 use crate::source::{TreeEntry, TreeKind};
+
+/// Payloads by what the plan calls them.
+pub type Payloads = BTreeMap<PayloadRef, LoadedPayload>;
 
 /// A payload, fetched and verified.
 #[derive(Debug, Clone)]
@@ -54,7 +57,7 @@ impl LoadedPayload {
 pub fn find<'a>(payloads: &'a Payloads, wanted: &PayloadRef) -> Result<&'a LoadedPayload> {
     payloads
         .get(wanted)
-        .ok_or_else(|| Error::failed(format!("payload {} was not fetched", wanted.name)))
+        .ok_or_else(|| Error::failed(format!("payload {} was not fetched", wanted.request.name)))
 }
 
 /// What is in the archive that a plan names.
@@ -63,7 +66,7 @@ pub fn tree<'a>(payloads: &'a Payloads, wanted: &PayloadRef) -> Result<&'a [Tree
         LoadedPayload::Tree(entries) => Ok(entries),
         _ => Err(Error::failed(format!(
             "payload {} is not an archive",
-            wanted.name
+            wanted.request.name
         ))),
     }
 }

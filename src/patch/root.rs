@@ -1,10 +1,12 @@
 //! Edits of the root file system.
 
 use super::accounts::{self, AccountFiles};
-use super::{PatchOptions, payload, units};
+use super::options::PatchOptions;
+use super::{payload, units};
 use crate::disk::partition_table::NewIds;
 use crate::error::{Error, Result, ResultExt};
 use crate::ext4::{Attr as FsAttr, Ext4, FileKind};
+use crate::image::unit_files;
 use crate::plan::{Account, Action, Attr, Content, Edit, PayloadRef};
 use crate::source::TreeKind;
 
@@ -237,8 +239,8 @@ impl<'a> RootEditor<'a> {
 
     fn enable(&mut self, unit: &str) -> Result<()> {
         let is_there = |path: &str| Ok(self.fs.stat(path)?.is_some());
-        if let Some(file) = units::find(&is_there, unit)?
-            && units::is_mask(&self.fs, &file)?
+        if let Some(file) = unit_files::find(&is_there, unit)?
+            && unit_files::is_mask(&self.fs, &file)?
         {
             return Err(Error::failed(format!(
                 "{unit} cannot be enabled: it is masked in the base ({file})"
@@ -247,7 +249,7 @@ impl<'a> RootEditor<'a> {
                 "unmask it in the base, or let a role remove {file}"
             )));
         }
-        for link in units::enable(&|path| units::text(&self.fs, path), unit)? {
+        for link in units::enable(&|path| unit_files::text(&self.fs, path), unit)? {
             self.symlink(&link.path, &link.target)?;
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! Which paths an edit touches, as far as that is known without a base.
 
 use super::{accounts, units};
+use crate::image::unit_files;
 use crate::overlay::Part;
 use crate::plan::{Action, Content, Edit, Plan, Touched};
 
@@ -60,18 +61,18 @@ fn enabled(plan: &Plan, unit: &str) -> Vec<String> {
 }
 
 fn in_any_folder(unit: &str) -> Vec<String> {
-    let folder = units::ADMIN;
+    let folder = unit_files::ADMIN;
     ["wants", "requires"]
         .map(|kind| format!("{folder}/*.{kind}/{unit}"))
         .to_vec()
 }
 
 fn unit_file<'a>(plan: &'a Plan, unit: &str) -> Option<(&'a str, String)> {
-    let template = units::template_of(unit);
+    let template = unit_files::template_of(unit);
     let names = std::iter::once(unit).chain(template.as_deref());
     let candidates: Vec<String> = names
         .flat_map(|name| {
-            units::FOLDERS
+            unit_files::FOLDERS
                 .iter()
                 .map(move |folder| format!("{folder}/{name}"))
         })

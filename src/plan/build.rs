@@ -7,17 +7,21 @@ use super::edit::{Action, Attr, Content, Edit, When, edit};
 use super::file_bytes::FileBytes;
 use super::identity::{identity_edits, password_hash};
 use super::node_plan::Plan;
-use super::payload::{PayloadLocation, PayloadRef};
+use super::payload::PayloadRef;
 use super::ssh_keys::{check_sudo, read_ssh_keys};
 use crate::config::{Kind, Node, Value};
+use crate::digest::Digest;
 use crate::error::{Error, Result, ResultExt};
+use crate::home_path::expand;
+use crate::lock::{Location, PayloadRequest};
 use crate::overlay::{
     Catalog, ClusterContext, FileKind, Findings, NodeContext, OverlayFile, Part, Payload, Renderer,
     Role, check_rules, check_secrets, clean_path, parse_mode, parse_owner,
 };
 use crate::problem::Problem;
 use crate::problems::Problems;
-use crate::secrets::{SecretAccess, expand};
+use crate::secrets::SecretAccess;
+use crate::url::Url;
 
 /// Plans one node of the cluster that `shared` describes.
 pub fn plan_node(
@@ -207,37 +211,34 @@ impl RolePlanner<'_> {
         if !self.renderer.holds(payload.when.as_deref())? {
             return Ok(None);
         }
+        let place = || format!("{}/role.toml: payload {}", self.role.label, payload.name);
+        let usage = |why: String| Error::usage(format!("{}: {why}", place()));
         let location = match (render(&payload.file)?, render(&payload.url)?) {
-            (Some(file), _) => PayloadLocation::File(expand(&file, self.project)),
-            (None, Some(url)) => PayloadLocation::Url(url),
-            (None, None) => {
-                return Err(Error::usage(format!(
-                    "{}/role.toml: payload {}: neither `file` nor `url` has a value",
-                    self.role.label, payload.name
-                )));
-            }
+            (Some(file), _) => Location::File(expand(&file, self.project)),
+            (None, Some(url)) => Location::Url(Url::parse(&url).context(place)?),
+            (None, None) => return Err(usage("neither `file` nor `url` has a value".into())),
         };
-        let usage = |why| {
-            let (label, name) = (&self.role.label, &payload.name);
-            Error::usage(format!("{label}/role.toml: payload {name}: {why}"))
-        };
+        let sums = render(&payload.sums)?.map(|sums| Location::parse(&sums).context(place));
+        let sha256 = render(&payload.sha256)?.map(|text| Digest::given(&text, &payload.name));
         let path = clean_path(&self.renderer.text(&payload.path)?).map_err(usage)?;
         let reference = PayloadRef {
-            name: payload.name.clone(),
-            location,
-            sha256: render(&payload.sha256)?,
-            sums: render(&payload.sums)?,
+            request: PayloadRequest {
+                name: payload.name.clone(),
+                location,
+                sha256: sha256.transpose()?,
+                sums: sums.transpose()?,
+            },
             member: render(&payload.member)?,
             unpack: payload.unpack,
             strip: payload.strip,
             elf: payload.elf.clone(),
         };
         let action = if payload.unpack {
-            Action::Unpack(reference)
+            Action::Unpack(Box::new(reference))
         } else {
             let mode = parse_mode(&payload.mode).map_err(usage)?;
             let attr = self.attr(&path, mode)?;
-            Action::Write(Content::Payload(reference), attr)
+            Action::Write(Content::Payload(Box::new(reference)), attr)
         };
         Ok(Some(self.edit(Part::Root, &path, action)))
     }

@@ -69,7 +69,7 @@ pub enum Action {
     /// Create or replace a file.
     Write(Content, Attr),
     /// Unpack an archive into a folder.
-    Unpack(PayloadRef),
+    Unpack(Box<PayloadRef>),
     Directory(Attr),
     Symlink(String),
     /// Delete a file or link of the base, if it is there.
@@ -102,7 +102,7 @@ pub enum Action {
 #[derive(Debug, Clone)]
 pub enum Content {
     Bytes(FileBytes),
-    Payload(PayloadRef),
+    Payload(Box<PayloadRef>),
 }
 
 /// An edit that applies on every base.

@@ -11,6 +11,7 @@ use super::account::Account;
 use super::edit::{Action, Attr, Content, Edit, When, edit};
 use super::file_bytes::FileBytes;
 use crate::config::{Node, Sudo, full_match};
+use crate::digest::hex;
 use crate::error::{Error, Result};
 use crate::overlay::{Part, USER_ID};
 use crate::secrets::{Refusal, Secret, SecretAccess};
@@ -211,8 +212,7 @@ fn user_data(node: &Node, ssh_keys: &[String], has_password: bool) -> Result<Str
 /// The same seed has the same id on every machine, another seed another one.
 fn instance_id(user_data: &str) -> String {
     let digest = Sha256::digest(user_data.as_bytes());
-    let hex: String = digest.iter().take(8).map(|b| format!("{b:02x}")).collect();
-    format!("imgbuild-{hex}")
+    format!("imgbuild-{}", hex(&digest[..8]))
 }
 
 fn seed_edits(user_data: &str, instance_id: &str) -> Vec<Edit> {

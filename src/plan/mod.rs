@@ -10,6 +10,7 @@ mod node_plan;
 mod payload;
 mod print;
 mod show;
+mod ssh_key;
 mod ssh_keys;
 
 pub use account::Account;
@@ -18,6 +19,6 @@ pub use edit::{Action, Attr, Content, Edit, When};
 pub use file_bytes::FileBytes;
 pub use identity::locale_line;
 pub use node_plan::Plan;
-pub use payload::{PayloadLocation, PayloadRef};
+pub use payload::PayloadRef;
 pub use print::{Touched, print_json, print_text};
 pub use show::{Shown, show, showable};

@@ -41,7 +41,7 @@ impl Plan {
             .iter()
             .filter_map(|edit| match &edit.action {
                 Action::Write(Content::Payload(payload), _) | Action::Unpack(payload) => {
-                    Some(payload)
+                    Some(payload.as_ref())
                 }
                 _ => None,
             })

@@ -1,13 +1,11 @@
 //! Files that the build fetches.
 
-/// A file that is fetched at build time.
+use crate::lock::PayloadRequest;
+
+/// A file that is fetched at build time, and what is taken of it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PayloadRef {
-    pub name: String,
-    pub location: PayloadLocation,
-    pub sha256: Option<String>,
-    /// URL of published checksums.
-    pub sums: Option<String>,
+    pub request: PayloadRequest,
     /// One file of an archive.
     pub member: Option<String>,
     /// The whole archive, into a folder.
@@ -16,10 +14,4 @@ pub struct PayloadRef {
     pub strip: usize,
     /// Machine that an ELF file must be for, as `file` calls it.
     pub elf: Option<String>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum PayloadLocation {
-    Url(String),
-    File(std::path::PathBuf),
 }

@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 
 use super::edit::{Action, Attr, Content, Edit};
 use super::node_plan::Plan;
-use super::payload::{PayloadLocation, PayloadRef};
+use super::payload::PayloadRef;
 use crate::config::DiskTable;
 use crate::overlay::Part;
 use crate::secrets::REDACTED;
@@ -166,7 +166,7 @@ fn summary(plan: &Plan, touched: &[Touched]) -> String {
         parents.extend(folders.map(|folder| display_path(edit.part, folder)));
     }
     let counts = counts.iter().map(|(verb, count)| format!("{count} {verb}"));
-    let payloads = plan.payloads().into_iter().map(|p| p.name.clone());
+    let payloads = plan.payloads().into_iter().map(|p| p.request.name.clone());
     let rows: [(&str, Vec<String>); 4] = [
         ("edits:", counts.collect()),
         ("fetched by the build:", payloads.collect()),
@@ -350,10 +350,7 @@ impl Row {
 }
 
 fn payload_text(payload: &PayloadRef) -> String {
-    let from = match &payload.location {
-        PayloadLocation::Url(url) => url.clone(),
-        PayloadLocation::File(path) => path.display().to_string(),
-    };
+    let from = &payload.request.location;
     match &payload.member {
         Some(member) => format!("← {from} ({member})"),
         None => format!("← {from}"),

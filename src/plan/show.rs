@@ -2,7 +2,6 @@
 
 use super::edit::{Action, Content, Edit, When};
 use super::node_plan::Plan;
-use super::payload::PayloadLocation;
 use super::print::display_path;
 use crate::secrets::REDACTED;
 
@@ -54,11 +53,11 @@ fn text_of(edit: &Edit) -> String {
         },
         Action::Write(Content::Payload(payload), _) => lines([format!(
             "(fetched by the build: {})",
-            location(&payload.location)
+            payload.request.location
         )]),
         Action::Unpack(payload) => lines([format!(
             "(unpacked by the build: {})",
-            location(&payload.location)
+            payload.request.location
         )]),
         Action::Symlink(target) => lines([format!("(symbolic link to {target})")]),
         Action::Directory(attr) => lines([format!("(folder with mode {:04o})", attr.mode)]),
@@ -88,13 +87,6 @@ fn text_of(edit: &Edit) -> String {
             }
         )]),
         Action::EnableUnit | Action::DisableUnit | Action::MaskUnit => String::new(),
-    }
-}
-
-fn location(location: &PayloadLocation) -> String {
-    match location {
-        PayloadLocation::Url(url) => url.clone(),
-        PayloadLocation::File(path) => path.display().to_string(),
     }
 }
 

@@ -1,10 +1,10 @@
 //! Who may log in to a node: the keys of `user.ssh_keys`, and whether anybody can at all.
 
+use super::ssh_key::{check_line, is_authority, is_private};
 use crate::config::{Node, Origin, Sudo};
 use crate::problem::Problem;
 use crate::problems::Problems;
 use crate::secrets::{Refusal, Vault};
-use crate::ssh_key::{check_line, is_authority, is_private};
 
 const KEY: &str = "user.ssh_keys";
 const MAKE_ONE: &str = "make a key with `ssh-keygen -t ed25519`, or name another: --set 'user.ssh_keys=[\"file:PATH\"]'";

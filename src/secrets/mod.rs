@@ -12,8 +12,6 @@ mod secret;
 mod value;
 mod vault;
 
-use std::path::{Path, PathBuf};
-
 pub use access::{SecretAccess, SecretMode};
 pub use command::Overheard;
 pub use mask::Mask;
@@ -22,11 +20,3 @@ pub use reference::check_reference;
 pub use refusal::Refusal;
 pub use secret::{REDACTED, Secret};
 pub use vault::Vault;
-
-/// `~/` is the home directory; other relative paths start at `project`.
-pub fn expand(path: &str, project: &Path) -> PathBuf {
-    match (path.strip_prefix("~/"), std::env::home_dir()) {
-        (Some(rest), Some(home)) => home.join(rest),
-        _ => project.join(path),
-    }
-}

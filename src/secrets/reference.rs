@@ -2,8 +2,9 @@
 
 use super::refusal::Refusal;
 
-/// Where a secret is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Where a secret is. Without `Debug`: a command may have one in its words.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug))]
 pub enum Reference<'a> {
     Environment(&'a str),
     File(&'a str),

@@ -14,7 +14,8 @@ use super::memo::Memo;
 use super::reference::Reference;
 use super::refusal::Refusal;
 use super::secret::Secret;
-use super::{expand, value};
+use super::value;
+use crate::home_path::expand;
 
 /// The secrets of one project, as far as they were asked for.
 pub struct Vault {

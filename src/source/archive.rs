@@ -9,8 +9,8 @@ use std::path::{Component, Path, PathBuf};
 
 use tar::{Archive, Entry, EntryType};
 
+use super::checksum::CHUNK;
 use super::decompress::{Format, decoder};
-use super::digest::CHUNK;
 use crate::disk::RawFile;
 use crate::error::{Error, Result, ResultExt};
 use crate::size::human;

@@ -4,11 +4,11 @@
 //! sha256/<aa>/<digest>      downloads, whole and verified
 //! partial/<checksum>.part   downloads under way, with what is needed to resume in .part.json
 //! raw/<digest>.img          bases, decompressed; <digest> is that of the compressed file. Made only
-//!                           when a build reads a base more than once from end to end (see `build`)
+//!                           when a build reads a base more than once from end to end (see `assemble`)
 //!                           or cannot read it in parts; may be removed at any time
 //! raw/<digest>.json         their lengths and digests, which stay true when they are gone
 //! blocks/<digest>           what builds have read of the base with this digest, so that later ones
-//!                           need not unpack it there again (see `disk::known_pages`)
+//!                           need not unpack it there again (see `xz::known_pages`)
 //! pages/<digest>.json       the index and checksum files as last seen; <digest> is that of the URL
 //! pins/<digest>.json        what was downloaded by its SHA-1; <digest> is that of the URL
 //! local/<digest>.json       digests of the user's own files, by path, size and times
@@ -26,10 +26,13 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::digest::{Checksum, Digest};
+use super::checksum::Checksum;
+use crate::digest::Digest;
+use crate::disk_space::free_space;
 use crate::error::{Error, Result, ResultExt};
 use crate::job::Job;
 use crate::size::human;
+use crate::url::Url;
 
 const FOLDERS: [&str; 9] = [
     "sha256", "partial", "raw", "blocks", "pages", "pins", "local", "whole", "locks",
@@ -64,8 +67,9 @@ impl Cache {
 
     /// A verified download.
     pub fn object(&self, digest: &Digest) -> PathBuf {
-        let digest = digest.as_str();
-        self.root.join("sha256").join(&digest[..2]).join(digest)
+        let name = digest.to_string();
+        let folder: String = name.chars().take(2).collect();
+        self.root.join("sha256").join(folder).join(name)
     }
 
     /// A download under way.
@@ -85,17 +89,17 @@ impl Cache {
 
     /// What builds have read of the packed base with this digest.
     pub fn known_pages(&self, source: &Digest) -> PathBuf {
-        self.root.join("blocks").join(source.as_str())
+        self.root.join("blocks").join(source.to_string())
     }
 
     /// The last seen content of `url`.
-    pub fn page(&self, url: &str) -> PathBuf {
-        self.keyed("pages", url)
+    pub fn page(&self, url: &Url) -> PathBuf {
+        self.keyed("pages", url.as_str())
     }
 
     /// What the file at `url` was found to be.
-    pub fn pin(&self, url: &str) -> PathBuf {
-        self.keyed("pins", url)
+    pub fn pin(&self, url: &Url) -> PathBuf {
+        self.keyed("pins", url.as_str())
     }
 
     /// The digest of a local file, whose identity is `key`.
@@ -199,7 +203,7 @@ pub(super) fn write_failed(error: io::Error, path: &Path, done: u64) -> Error {
     if !full {
         return Error::failed(format!("cannot write {}", path.display())).with_source(error);
     }
-    let free = fs4::available_space(folder).map_or_else(|_| "?".to_owned(), human);
+    let free = free_space(folder).map_or_else(|| "?".to_owned(), human);
     Error::failed(format!(
         "the disk of {} is full: {} were written there and {free} are free",
         folder.display(),

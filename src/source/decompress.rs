@@ -16,10 +16,12 @@ use sha2::{Digest as _, Sha256};
 use zip::ZipArchive;
 
 use super::cache::write_failed;
-use super::digest::{CHUNK, Digest, name_of};
+use super::checksum::CHUNK;
+use crate::digest::{Digest, name_of};
 use crate::disk::{Content, RawFile, ReadAt, is_zero};
 use crate::error::{Error, Result, ResultExt};
 use crate::job::{Job, Task};
+use crate::lock::ImageFacts;
 use crate::size::human;
 use crate::xz::{Block, XzBlock, XzFile, XzImage, XzImageOptions};
 
@@ -64,29 +66,19 @@ impl Format {
     }
 }
 
-/// What a decompressed image must come to.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Expected {
-    pub len: Option<u64>,
-    pub sha256: Option<Digest>,
+/// Compares what is known of the image in `source` with what was found.
+pub(super) fn check(known: &ImageFacts, source: &Path, len: u64, digest: &Digest) -> Result<()> {
+    check_len(known, source, len)?;
+    match &known.sha256 {
+        Some(expected) if expected != digest => Err(wrong(source, "sha256", expected, digest)),
+        _ => Ok(()),
+    }
 }
 
-impl Expected {
-    /// Compares with the image that was found in `source`.
-    pub fn check(&self, source: &Path, len: u64, digest: &Digest) -> Result<()> {
-        self.check_len(source, len)?;
-        match &self.sha256 {
-            Some(expected) if expected != digest => Err(wrong(source, "sha256", expected, digest)),
-            _ => Ok(()),
-        }
-    }
-
-    /// Compares with the length of the image in `source`.
-    pub fn check_len(&self, source: &Path, len: u64) -> Result<()> {
-        match self.len {
-            Some(expected) if expected != len => Err(wrong(source, "size", &expected, &len)),
-            _ => Ok(()),
-        }
+fn check_len(known: &ImageFacts, source: &Path, len: u64) -> Result<()> {
+    match known.len {
+        Some(expected) if expected != len => Err(wrong(source, "size", &expected, &len)),
+        _ => Ok(()),
     }
 }
 
@@ -107,12 +99,12 @@ pub(super) fn blocks(file: RawFile) -> Option<XzFile> {
 }
 
 /// Errors unless the image in `file` is no longer than `limit` bytes, and as long as expected.
-pub(super) fn check_blocks(file: &XzFile, expected: &Expected, limit: u64) -> Result<()> {
+pub(super) fn check_blocks(file: &XzFile, expected: &ImageFacts, limit: u64) -> Result<()> {
     let len = file.layout().uncompressed_size;
     if len > limit {
         return Err(too_large(file.path(), limit));
     }
-    expected.check_len(file.path(), len)
+    check_len(expected, file.path(), len)
 }
 
 /// Writes the image compressed in `source` to `target`, which must be empty, and returns its
@@ -122,7 +114,7 @@ pub(super) fn unpack(
     packed: Option<&Arc<XzFile>>,
     format: Format,
     target: &Path,
-    expected: &Expected,
+    expected: &ImageFacts,
     limit: u64,
     job: &Job,
 ) -> Result<(File, u64, Digest)> {
@@ -142,7 +134,7 @@ pub(super) fn unpack(
         (None, _) => unpack_stream(source, format, &mut image, job)?,
     }
     let (file, len, digest) = image.finish()?;
-    expected.check(source, len, &digest)?;
+    check(expected, source, len, &digest)?;
     Ok((file, len, digest))
 }
 

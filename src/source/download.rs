@@ -4,22 +4,26 @@ use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use reqwest::StatusCode;
+use reqwest::header::HeaderMap;
 use serde::{Deserialize, Serialize};
-use ureq::http::{HeaderMap, StatusCode};
 
 use super::cache::{self, Cache, SPACE_HINT, read_record, write_failed, write_record};
-use super::digest::{CHUNK, Checksum, Digest, Hasher};
+use super::checksum::{CHUNK, Checksum, Hasher};
 use super::http::{Client, Failure, Response, header, interrupted_body, status_error};
+use crate::digest::Digest;
+use crate::disk_space::free_space;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::job::Job;
 use crate::size::human;
+use crate::url::Url;
 
 /// Downloading this much more than ever before counts as progress.
 const PROGRESS_STEP: u64 = 1 << 20;
 
 /// A file to download.
 pub(super) struct Wanted<'a> {
-    pub url: &'a str,
+    pub url: &'a Url,
     /// What it is called in messages.
     pub name: &'a str,
     pub checksum: &'a Checksum,
@@ -127,7 +131,7 @@ impl Part {
             furthest: 0,
             was_resumed: false,
         };
-        let is_usable = part.record.url == wanted.url && part.record.validator.is_some();
+        let is_usable = part.record.url == wanted.url.as_str() && part.record.validator.is_some();
         if !is_usable {
             part.restart()?;
         }
@@ -211,7 +215,7 @@ fn attempt(client: &Client, job: &Job, wanted: &Wanted, part: &mut Part) -> Resu
         .progress
         .begin(&format!("downloading {}", wanted.name), total);
     task.advance(part.len);
-    let mut body = response.into_body().into_reader();
+    let mut body = response;
     let mut buffer = vec![0; CHUNK];
     loop {
         job.cancel.check()?;
@@ -261,7 +265,7 @@ fn accept(response: &Response, wanted: &Wanted, part: &mut Part) -> Result<Optio
     check_space(wanted, part, total)?;
     let validator = validator(headers).or(part.record.validator.take());
     part.remember(PartRecord {
-        url: wanted.url.to_owned(),
+        url: wanted.url.as_str().to_owned(),
         validator,
         total: total.or(wanted.size),
     })?;
@@ -298,7 +302,7 @@ fn wrong_size(wanted: &Wanted, expected: u64, found: u64) -> Error {
 
 fn check_space(wanted: &Wanted, part: &Part, total: Option<u64>) -> Result<()> {
     let folder = part.path.parent().unwrap_or(Path::new("."));
-    let (Some(total), Ok(free)) = (total, fs4::available_space(folder)) else {
+    let (Some(total), Some(free)) = (total, free_space(folder)) else {
         return Ok(());
     };
     let needed = total.saturating_sub(part.len);

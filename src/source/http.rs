@@ -1,14 +1,21 @@
 //! HTTP requests: our own `User-Agent`, time limits, and retries of what may yet succeed.
 
-use std::io::Read;
-use std::net::IpAddr;
+use std::error::Error as _;
+use std::io::{self, Read};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use ureq::http::{HeaderMap, StatusCode};
-use ureq::{Agent, Body};
+use reqwest::StatusCode;
+use reqwest::blocking::Client as Web;
+use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
+use reqwest::redirect::{Attempt, Policy};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, ResultExt};
 use crate::job::Job;
+use crate::url::Url;
 
 const USER_AGENT: &str = concat!(
     env!("CARGO_PKG_NAME"),
@@ -18,15 +25,14 @@ const USER_AGENT: &str = concat!(
     env!("CARGO_PKG_REPOSITORY"),
     ")"
 );
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-const STALL_TIMEOUT: Duration = Duration::from_secs(20);
 const MAX_ATTEMPTS: u32 = 5;
 const MAX_PAUSE: Duration = Duration::from_secs(60);
 const PAUSE_STEP: Duration = Duration::from_millis(100);
 
+const MAX_REDIRECTS: usize = 10;
+
 /// A response to a GET request.
-pub(super) type Response = ureq::http::Response<Body>;
+pub(super) type Response = reqwest::blocking::Response;
 
 /// Why an attempt failed.
 #[derive(Debug)]
@@ -67,41 +73,34 @@ impl From<Error> for Failure {
 
 /// Makes requests.
 pub(super) struct Client {
-    agent: Agent,
+    /// Made for the first request: most runs need none.
+    web: OnceLock<Web>,
     job: Job,
     retry_delay: Duration,
+    patience: Duration,
 }
 
 impl Client {
-    pub fn new(job: Job, retry_delay: Duration) -> Self {
-        let config = Agent::config_builder()
-            .user_agent(USER_AGENT)
-            .accept_encoding("identity")
-            .http_status_as_error(false)
-            .timeout_connect(Some(CONNECT_TIMEOUT))
-            .timeout_recv_response(Some(ANSWER_TIMEOUT))
-            .timeout_per_read(Some(STALL_TIMEOUT))
-            .build();
+    /// `retry_delay` is the pause before the first retry. A server that says nothing for as long as
+    /// `patience`, when it is connected to, asked, or in the middle of an answer, has failed.
+    pub fn new(job: Job, retry_delay: Duration, patience: Duration) -> Self {
         Self {
-            agent: config.new_agent(),
+            web: OnceLock::new(),
             job,
             retry_delay,
+            patience,
         }
     }
 
     /// One GET request. Answers that mean "try again later" are failures, all others are returned.
-    pub fn get(&self, url: &str, headers: &[(&str, &str)]) -> Result<Response, Failure> {
-        check_url(url)?;
+    pub fn get(&self, url: &Url, headers: &[(&str, &str)]) -> Result<Response, Failure> {
         self.job.cancel.check()?;
-        let mut request = self.agent.get(url);
+        let mut request = self.web()?.get(url.as_str());
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let response = request
-            .config()
-            .https_only(url.starts_with("https://"))
-            .build()
-            .call()
+            .send()
             .map_err(|error| transport_failure(error, url))?;
         let status = response.status();
         if is_temporary(status) {
@@ -112,6 +111,29 @@ impl Client {
             });
         }
         Ok(response)
+    }
+
+    fn web(&self) -> Result<&Web> {
+        if let Some(web) = self.web.get() {
+            return Ok(web);
+        }
+        let made = Web::builder()
+            .user_agent(USER_AGENT)
+            // What is measured and hashed are the bytes of the file.
+            .default_headers(
+                [(ACCEPT_ENCODING, HeaderValue::from_static("identity"))]
+                    .into_iter()
+                    .collect(),
+            )
+            .referer(false)
+            .redirect(Policy::custom(follow))
+            .connect_timeout(self.patience)
+            // Of an answer's head, and then of every read of its body.
+            .timeout(self.patience)
+            .tls_backend_preconfigured(tls()?)
+            .build()
+            .context(|| "setting up the HTTP client".into())?;
+        Ok(self.web.get_or_init(|| made))
     }
 
     /// Calls `attempt` until it succeeds, cannot succeed, or has failed too often in a row. The
@@ -161,10 +183,61 @@ fn cause_of(error: &Error) -> Option<String> {
     error.chain().nth(1).map(ToString::to_string)
 }
 
+/// Who may vouch for a server: Mozilla's authorities, which are in the program, so that it needs none
+/// of the machine's; and those in the file that `SSL_CERT_FILE` names, as a company's proxy has them.
+fn tls() -> Result<ClientConfig> {
+    let mut roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    if let Some(path) = std::env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty()) {
+        let failed = || {
+            format!(
+                "reading the certificates in SSL_CERT_FILE, {}",
+                path.display()
+            )
+        };
+        let found = CertificateDer::pem_file_iter(&path).context(failed)?;
+        let certificates = found.collect::<Result<Vec<_>, _>>().context(failed)?;
+        roots.add_parsable_certificates(certificates);
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .context(|| "setting up TLS".into())?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// A redirect that is not followed.
+#[derive(Debug)]
+enum Refused {
+    Unencrypted,
+    TooMany,
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Unencrypted => "redirected from https to http",
+            Self::TooMany => "too many redirects",
+        })
+    }
+}
+
+impl std::error::Error for Refused {}
+
+fn follow(attempt: Attempt<'_>) -> reqwest::redirect::Action {
+    let was_safe = attempt.previous().iter().any(|url| url.scheme() == "https");
+    if was_safe && attempt.url().scheme() != "https" {
+        return attempt.error(Refused::Unencrypted);
+    }
+    if attempt.previous().len() > MAX_REDIRECTS {
+        return attempt.error(Refused::TooMany);
+    }
+    attempt.follow()
+}
+
 /// Reads a body that is text of at most `limit` bytes.
-pub(super) fn read_text(response: Response, url: &str, limit: u64) -> Result<String, Failure> {
+pub(super) fn read_text(response: Response, url: &Url, limit: u64) -> Result<String, Failure> {
     let mut bytes = Vec::new();
-    let mut reader = response.into_body().into_reader().take(limit + 1);
+    let mut reader = response.take(limit + 1);
     reader
         .read_to_end(&mut bytes)
         .map_err(|error| interrupted_body(error, url))?;
@@ -183,7 +256,7 @@ pub(super) fn read_text(response: Response, url: &str, limit: u64) -> Result<Str
 }
 
 /// A body that ended or failed before its announced end.
-pub(super) fn interrupted_body(error: std::io::Error, url: &str) -> Failure {
+pub(super) fn interrupted_body(error: io::Error, url: &Url) -> Failure {
     Failure::retry(
         Error::failed(format!("the download of {url} broke off"))
             .with_source(error)
@@ -192,7 +265,7 @@ pub(super) fn interrupted_body(error: std::io::Error, url: &str) -> Failure {
 }
 
 /// The error that the answer `status` of `url` amounts to.
-pub(super) fn status_error(status: StatusCode, url: &str) -> Error {
+pub(super) fn status_error(status: StatusCode, url: &Url) -> Error {
     let hint = match status.as_u16() {
         401 | 407 => "the server or a proxy requires a login, which imgbuild does not have",
         403 => "the server, or a proxy on the way, refuses this; try the URL in a browser",
@@ -210,61 +283,6 @@ pub(super) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> 
     headers.get(name)?.to_str().ok()
 }
 
-/// Whether `url` goes over the network unencrypted.
-pub(super) fn is_plain(url: &str) -> bool {
-    let Some(rest) = url.strip_prefix("http://") else {
-        return false;
-    };
-    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let host = host.rsplit('@').next().unwrap_or_default();
-    let host = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next(),
-        None => host.split(':').next(),
-    };
-    let host = host.unwrap_or_default();
-    let is_loopback = host
-        .parse()
-        .is_ok_and(|address: IpAddr| address.is_loopback());
-    !(is_loopback || host.eq_ignore_ascii_case("localhost"))
-}
-
-/// The name of the file that `url` leads to.
-pub(super) fn file_name(url: &str) -> String {
-    let last = without_query(url).trim_end_matches('/').rsplit('/').next();
-    percent_decoded(last.unwrap_or_default())
-}
-
-/// The URL of the checksum file beside `url`.
-pub(super) fn sha256_beside(url: &str) -> String {
-    format!("{}.sha256", without_query(url))
-}
-
-fn without_query(url: &str) -> &str {
-    url.split(['?', '#']).next().unwrap_or(url)
-}
-
-fn percent_decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        let escape = (first == b'%')
-            .then(|| std::str::from_utf8(tail.get(..2)?).ok())
-            .flatten()
-            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        bytes.push(escape.unwrap_or(first));
-        rest = if escape.is_some() { &tail[2..] } else { tail };
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-fn check_url(url: &str) -> Result<()> {
-    if url.starts_with("https://") || url.starts_with("http://") {
-        return Ok(());
-    }
-    Err(Error::usage(format!("`{url}` is not an http or https URL"))
-        .with_hint("for a file of this computer write its path"))
-}
-
 fn is_temporary(status: StatusCode) -> bool {
     status.is_server_error() || matches!(status.as_u16(), 408 | 429)
 }
@@ -278,82 +296,63 @@ fn retry_after(headers: &HeaderMap) -> Duration {
 const NETWORK_HINT: &str = "check the network and the proxy settings (HTTPS_PROXY, HTTP_PROXY, \
      NO_PROXY), then run the same command again: a download goes on where it stopped";
 
-fn transport_failure(error: ureq::Error, url: &str) -> Failure {
-    use ureq::Error as E;
-    let may_pass = matches!(
-        error,
-        E::Io(_)
-            | E::Timeout(_)
-            | E::HostNotFound
-            | E::ConnectionFailed
-            | E::Protocol(_)
-            | E::ConnectProxyFailed(_)
-            | E::BodyStalled
-    );
-    let hint = match &error {
-        E::BadUri(_) | E::Http(_) => "check the URL in the profile",
-        E::RequireHttpsOnly(_) => {
-            "the server redirects to an unencrypted address, which is not followed"
-        }
-        E::TooManyRedirects => "the server redirects in circles: check the URL",
-        E::Tls(_) | E::Rustls(_) | E::Pem(_) => {
-            "the server's certificate was not accepted: check this computer's clock, and whether a proxy intercepts HTTPS"
-        }
-        _ => NETWORK_HINT,
-    };
-    let error = Error::failed(format!("cannot fetch {url}"))
-        .with_source(error)
-        .with_hint(hint);
-    if may_pass {
-        Failure::retry(error)
+fn transport_failure(error: reqwest::Error, url: &Url) -> Failure {
+    let hint = if error.is_builder() {
+        Some("check the URL in the profile")
+    } else if let Some(refused) = cause::<Refused>(&error) {
+        Some(match refused {
+            Refused::Unencrypted => {
+                "the server redirects to an unencrypted address, which is not followed"
+            }
+            Refused::TooMany => "the server redirects in circles: check the URL",
+        })
+    } else if error.is_redirect() {
+        Some("the server redirects to what is no URL: check the URL in the profile")
+    } else if cause::<rustls::Error>(&error).is_some() {
+        Some(
+            "the server's certificate was not accepted: check this computer's clock, and whether a proxy intercepts HTTPS",
+        )
     } else {
-        Failure::Stop(error)
+        None
+    };
+    // It would name the URL once more, credentials too.
+    let error = error.without_url();
+    let failed = Error::failed(format!("cannot fetch {url}"))
+        .with_source(error)
+        .with_hint(hint.unwrap_or(NETWORK_HINT));
+    if hint.is_none() {
+        Failure::retry(failed)
+    } else {
+        Failure::Stop(failed)
     }
+}
+
+/// The error of type `T` that `error` comes from, if it does. `io::Error` hides what it holds.
+fn cause<T: std::error::Error + 'static>(error: &reqwest::Error) -> Option<&T> {
+    let mut next = error.source();
+    while let Some(error) = next {
+        let held = error.downcast_ref::<io::Error>().and_then(|e| e.get_ref());
+        if let Some(found) = held.and_then(|held| held.downcast_ref::<T>()) {
+            return Some(found);
+        }
+        if let Some(found) = error.downcast_ref::<T>() {
+            return Some(found);
+        }
+        next = match held {
+            Some(held) => Some(held),
+            None => error.source(),
+        };
+    }
+    None
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::ErrorKind;
-
-    #[test]
-    fn names_come_from_the_path_of_a_url() {
-        assert_eq!(
-            file_name("https://x/v1%2Bk3s1/k3s-arm64?a=/b#c"),
-            "k3s-arm64"
-        );
-        assert_eq!(file_name("https://x/a%2Bb%zz%"), "a+b%zz%");
-        assert_eq!(
-            sha256_beside("https://x/a.img.xz?token=1"),
-            "https://x/a.img.xz.sha256"
-        );
-    }
-
-    #[test]
-    fn plain_http_matters_only_beyond_this_computer() {
-        assert!(is_plain("http://mirror.lab/x"));
-        assert!(is_plain("http://127.0.0.1@evil/x"));
-        assert!(is_plain("http://127.0.0.1.evil/x"));
-        assert!(is_plain("http://localhost.evil:80/x"));
-        assert!(!is_plain("http://127.0.0.1:8080/x"));
-        assert!(!is_plain("http://localhost/x"));
-        assert!(!is_plain("http://[::1]:8080/x"));
-        assert!(!is_plain("https://mirror.lab/x"));
-    }
-
-    #[test]
-    fn other_schemes_are_usage_errors() {
-        let client = Client::new(Job::silent(), Duration::ZERO);
-        let Err(Failure::Stop(error)) = client.get("ftp://x/y", &[]) else {
-            panic!("ftp was accepted");
-        };
-        assert_eq!(error.kind(), ErrorKind::Usage);
-        assert!(error.to_string().contains("ftp://x/y"));
-    }
 
     #[test]
     fn attempts_are_counted_anew_after_progress() {
-        let client = Client::new(Job::silent(), Duration::ZERO);
+        let client = Client::new(Job::silent(), Duration::ZERO, Duration::ZERO);
         let mut calls = 0;
         let result: Result<(), _> = client.retrying(|| {
             calls += 1;

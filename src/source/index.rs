@@ -7,8 +7,9 @@ use std::collections::{BTreeSet, VecDeque};
 
 use serde_json::Value;
 
-use super::digest::Digest;
-use crate::error::{Error, ErrorKind, Result};
+use crate::digest::Digest;
+use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::url::Url;
 
 /// An alias of a base image and the folder of the download server that its images lie in. The
 /// folder is matched, not the name shown to people, as that changes.
@@ -33,7 +34,7 @@ pub fn aliases() -> impl Iterator<Item = &'static str> {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Entry {
     pub name: String,
-    pub url: String,
+    pub url: Url,
     pub release_date: String,
     pub download_size: Option<u64>,
     pub download_sha256: Option<Digest>,
@@ -199,7 +200,8 @@ impl Walk {
 }
 
 fn entry(item: &Value) -> Result<Entry> {
-    let url = text(item, "url").unwrap_or_default().to_owned();
+    let url = Url::parse(text(item, "url").unwrap_or_default())
+        .context(|| "in the list of operating systems".into())?;
     let digest = |key: &str| match text(item, key) {
         None | Some("") => Ok(None),
         Some(hex) => Digest::parse(hex).map(Some).ok_or_else(|| {
@@ -273,7 +275,7 @@ mod tests {
         let (entry, asked) = resolve_in(&[(INDEX, list)], "raspios-lite-arm64").unwrap();
         assert_eq!(entry.release_date, "2026-10-06");
         assert_eq!(entry.extract_size, Some(3_078_619_136));
-        assert_eq!(entry.extract_sha256.unwrap().as_str(), "b8".repeat(32));
+        assert_eq!(entry.extract_sha256.unwrap().to_string(), "b8".repeat(32));
         assert_eq!(entry.download_sha256, None);
         assert_eq!(asked, [INDEX]);
     }

@@ -1,20 +1,30 @@
 //! Where everything comes from: base images, payloads, and the cache that keeps them.
 //!
-//! A [`Fetcher`] turns what a profile names into files that are whole and verified. Downloads are
-//! resumed and retried, kept by digest, and shared by builds that run at the same time.
+//! A resolver turns what a profile names into a [`Pin`](crate::lock::Pin), and asks the world for that;
+//! the [`Store`] turns a pin into a file that is whole and verified. Downloads are resumed and retried,
+//! kept by digest, and shared by builds that run at the same time.
 
 mod archive;
+mod base_request;
+mod base_resolver;
 mod cache;
+mod checksum;
 mod decompress;
-mod digest;
 mod download;
-mod fetcher;
 mod http;
+mod images;
 mod index;
 mod options;
+mod pages;
+mod payload_resolver;
+mod store;
 mod sums;
 
 pub use archive::{TreeEntry, TreeKind, tar_member, tar_tree};
-pub use fetcher::{Artifact, BaseImage, BaseRequest, Fetcher, Location, PayloadRequest, Verified};
+pub use base_request::BaseRequest;
+pub use base_resolver::BaseResolver;
+pub use images::{BaseImage, BaseImages};
 pub use index::aliases;
 pub use options::{DEFAULT_INDEX_URL, FetchOptions};
+pub use payload_resolver::PayloadResolver;
+pub use store::Store;

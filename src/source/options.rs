@@ -21,6 +21,8 @@ pub struct FetchOptions {
     pub index_url: String,
     /// The pause before the first retry; each further one is twice as long.
     pub retry_delay: Duration,
+    /// How long a server may say nothing.
+    pub patience: Duration,
     /// A base image that unpacks to more than this is refused.
     pub max_image_bytes: u64,
 }
@@ -33,6 +35,7 @@ impl FetchOptions {
             offline: false,
             index_url: DEFAULT_INDEX_URL.to_owned(),
             retry_delay: Duration::from_secs(1),
+            patience: Duration::from_secs(30),
             max_image_bytes: 64 << 30,
         }
     }

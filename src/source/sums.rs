@@ -1,7 +1,8 @@
 //! Published checksum files: `<hex>  <name>` lines, `<hex> *name`, `SHA256 (name) = <hex>`, or one
 //! bare digest. They are sha256, or SHA-1 where nothing better is published.
 
-use super::digest::{Checksum, Digest};
+use super::checksum::Checksum;
+use crate::digest::Digest;
 use crate::error::{Error, Result};
 
 /// The checksum that `text`, read from `origin`, publishes for the file called `name`: a sha256 when
@@ -16,13 +17,13 @@ pub(super) fn find(text: &str, name: &str, origin: &str) -> Result<Checksum> {
         .filter_map(|(checksum, listed)| is_file(listed, name).then_some(checksum));
     let (sha256, sha1): (Vec<_>, Vec<_>) =
         matching.partition(|checksum| matches!(checksum, Checksum::Sha256(_)));
-    let mut candidates = sha256.into_iter().chain(sha1);
+    let mut candidates = sha256.into_iter().chain(sha1).copied();
     let Some(best) = candidates.next() else {
         return Err(missing(name, origin, &listed));
     };
-    let is_rival = |other: &&Checksum| other.algorithm() == best.algorithm() && *other != best;
+    let is_rival = |other: &Checksum| other.algorithm() == best.algorithm() && *other != best;
     match candidates.find(is_rival) {
-        None => Ok(best.clone()),
+        None => Ok(best),
         Some(other) => Err(Error::failed(format!(
             "{origin} lists two digests for {name}: {best} and {other}"
         ))
@@ -103,7 +104,7 @@ mod tests {
     fn one_bare_digest_is_for_any_name() {
         let text = format!("{}\n", hex('e'));
         assert_eq!(
-            find(&text, "tailscale.tgz", "sums").unwrap().as_str(),
+            find(&text, "tailscale.tgz", "sums").unwrap().to_string(),
             hex('e')
         );
     }
@@ -126,7 +127,10 @@ mod tests {
         assert_eq!(find("c").unwrap(), sha1('3'));
         let error = find("d").unwrap_err().to_string();
         assert!(error.contains(&sha1('4')) && error.contains(&sha1('5')));
-        assert_eq!(find_sha256(&text, "a", "sums").unwrap().as_str(), hex('2'));
+        assert_eq!(
+            find_sha256(&text, "a", "sums").unwrap().to_string(),
+            hex('2')
+        );
         let error = find_sha256(&sha1('6'), "a", "sums").unwrap_err();
         assert_eq!(
             error.to_string(),

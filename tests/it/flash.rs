@@ -18,8 +18,8 @@ use crate::common::workbench::{Ran, Workbench, fixture, fixture_xz};
 use imgbuild::disk::{CowDisk, InMemory, RawFile, ReadAt};
 use imgbuild::error::{Error, ErrorKind, Result};
 use imgbuild::flash::{FlashOptions, Flashed, flash_medium};
+use imgbuild::image::used_ranges;
 use imgbuild::job::{Cancel, Job};
-use imgbuild::patch::used_ranges;
 
 const MIB: u64 = 1 << 20;
 const LEN: u64 = 24 * MIB;

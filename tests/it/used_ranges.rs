@@ -13,8 +13,8 @@ use crate::common::workbench::fixture;
 use imgbuild::disk::partition_table::{self, PartitionTable};
 use imgbuild::disk::ranges::{between, not_zero, whole_pages};
 use imgbuild::disk::{CowDisk, PAGE_SIZE, RawFile, ReadAt, Window};
+use imgbuild::image::used_ranges;
 use imgbuild::job::Cancel;
-use imgbuild::patch::used_ranges;
 use imgbuild::{ext4, fat};
 use proptest::prelude::*;
 

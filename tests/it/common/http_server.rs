@@ -7,6 +7,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// How a path answers.
 #[derive(Debug, Clone)]
@@ -17,6 +18,8 @@ pub enum Behaviour {
     DropAfter(usize),
     /// The same, but what it does send is wrong.
     DropAfterGarbage(usize),
+    /// Announces everything, sends so many bytes of it, and then says nothing for a second.
+    StallAfter(usize),
     /// Sends the whole file whatever range was asked for.
     IgnoreRange,
     /// Sends, and announces, only so many bytes of the file.
@@ -215,6 +218,8 @@ struct Answer {
     headers: Vec<(&'static str, String)>,
     announced: Option<usize>,
     body: Vec<u8>,
+    /// Before the connection is closed.
+    pause: Duration,
 }
 
 impl Answer {
@@ -228,6 +233,7 @@ impl Answer {
             headers: Vec::new(),
             announced: Some(body.len()),
             body,
+            pause: Duration::ZERO,
         }
     }
 
@@ -249,7 +255,9 @@ impl Answer {
             write!(stream, "Content-Length: {length}\r\n")?;
         }
         stream.write_all(b"\r\n")?;
-        stream.write_all(&self.body)
+        stream.write_all(&self.body)?;
+        std::thread::sleep(self.pause);
+        Ok(())
     }
 }
 
@@ -266,6 +274,10 @@ fn answer(request: &Request, route: &Route, behaviour: &Behaviour) -> Answer {
     };
     match behaviour {
         Behaviour::DropAfter(length) => answer.body.truncate(*length),
+        Behaviour::StallAfter(length) => {
+            answer.body.truncate(*length);
+            answer.pause = Duration::from_secs(1);
+        }
         Behaviour::DropAfterGarbage(length) => {
             answer.body.truncate(*length);
             answer.body = inverted(&answer.body);

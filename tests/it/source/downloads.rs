@@ -237,6 +237,23 @@ fn redirects_are_followed_with_the_range_but_not_in_circles() {
 }
 
 #[test]
+fn a_server_that_says_nothing_more_is_asked_again() {
+    let lab = Lab::new();
+    let body = image_xz();
+    let url = lab.server.serve("/a.img.xz", body.clone());
+    let stall = Behaviour::StallAfter(body.len() / 2);
+    lab.server.next("/a.img.xz", [stall]);
+    let mut options = lab.options();
+    options.patience = Duration::from_millis(200);
+    let base = lab.fetcher_with(options).base(&url_request(&url, &body));
+    assert_is_image(&base.unwrap());
+    let log = lab.server.log("/a.img.xz");
+    let range = format!("bytes={}-", body.len() / 2);
+    assert_eq!(log.len(), 2);
+    assert_eq!(log[1].header("Range"), Some(range.as_str()));
+}
+
+#[test]
 fn a_server_that_is_not_there_is_named() {
     let lab = Lab::new();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -253,12 +270,9 @@ fn a_server_that_is_not_there_is_named() {
 #[test]
 fn other_schemes_and_wrong_digests_are_usage_errors() {
     let lab = Lab::new();
-    let result = lab.at_url("ftp://host/a.img", b"x");
+    let result = BaseRequest::from_setting("ftp://host/a.img", None);
     assert_error(result, ErrorKind::Usage, &["ftp://host/a.img"]);
-    let result = lab.fetcher().base(&BaseRequest::Url {
-        url: lab.server.url("/a.img"),
-        sha256: Some("123".into()),
-    });
+    let result = BaseRequest::from_setting(&lab.server.url("/a.img"), Some("123"));
     assert_error(result, ErrorKind::Usage, &["`123`", "/a.img"]);
 }
 
@@ -267,7 +281,7 @@ fn a_url_without_digest_uses_the_sha256_file_beside_it() {
     let lab = Lab::new();
     let body = image_xz();
     let url = lab.server.serve("/a.img.xz", body.clone());
-    let request = BaseRequest::Url { url, sha256: None };
+    let request = BaseRequest::from_setting(&url, None).unwrap();
     let result = lab.fetcher().base(&request);
     assert_error(
         result,

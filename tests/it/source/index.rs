@@ -12,9 +12,8 @@ fn an_alias_is_the_newest_release_of_the_index() {
         base.description,
         "Raspberry Pi OS Lite (64-bit), 2026-10-06"
     );
-    assert_eq!(base.source_sha256, sha256(&image_xz()));
+    assert_eq!(base.source_sha256.to_string(), sha256(&image_xz()));
     assert_eq!(base.verified, Verified::Index);
-    assert_eq!(base.url, Some(lab.server.url(XZ_PATH)));
     assert_eq!(fs::read(base.compressed.unwrap()).unwrap(), image_xz());
     assert_eq!(lab.server.log("/legacy.json").len(), 0);
 }

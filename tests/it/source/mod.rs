@@ -13,11 +13,14 @@ use std::sync::{Arc, Barrier, LazyLock, Mutex};
 use std::time::Duration;
 
 use crate::common::http_server::{Behaviour, HttpServer, etag_of};
-use imgbuild::error::{Error, ErrorKind, Result};
+use imgbuild::digest::Digest as Sha;
+use imgbuild::error::{Error, ErrorKind, Result, ResultExt};
 use imgbuild::job::{Cancel, Job, Progress, Task};
+use imgbuild::lock::{Location, PayloadRequest, Pin, Verified};
 use imgbuild::source::{
-    Artifact, BaseImage, BaseRequest, FetchOptions, Fetcher, Location, PayloadRequest, Verified,
+    BaseImage, BaseImages, BaseRequest, BaseResolver, FetchOptions, PayloadResolver, Store,
 };
+use imgbuild::url::Url;
 use serde_json::json;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
@@ -72,6 +75,58 @@ impl Task for Counter {
     }
 }
 
+/// A store with all that resolves requests for it.
+struct Fetcher(Store);
+
+impl Fetcher {
+    fn find(&self, request: &BaseRequest) -> Result<BaseImage> {
+        let pin = BaseResolver::new(&self.0).resolve(request)?;
+        BaseImages::new(&self.0).open(&pin)
+    }
+
+    fn base(&self, request: &BaseRequest) -> Result<BaseImage> {
+        self.unpack(self.find(request)?)
+    }
+
+    fn unpack(&self, base: BaseImage) -> Result<BaseImage> {
+        BaseImages::new(&self.0).unpack(base)
+    }
+
+    fn vouch(&self, base: &BaseImage) -> Result<()> {
+        BaseImages::new(&self.0).vouch(base)
+    }
+
+    fn payload(&self, request: &PayloadRequest) -> Result<Artifact> {
+        let fetching = || format!("fetching {}", request.name);
+        let resolved = PayloadResolver::new(&self.0).resolve(request);
+        let pin = resolved.context(fetching)?;
+        let path = self.0.fetch(&pin).context(fetching)?;
+        let Pin {
+            sha256, verified, ..
+        } = pin;
+        let size = fs::metadata(&path).unwrap().len();
+        Ok(Artifact {
+            path,
+            size,
+            sha256,
+            verified,
+        })
+    }
+}
+
+/// A payload, whole and verified.
+#[derive(Debug)]
+struct Artifact {
+    path: PathBuf,
+    size: u64,
+    sha256: Sha,
+    verified: Verified,
+}
+
+fn web(url: &str) -> Location {
+    Location::Url(Url::parse(url).unwrap())
+}
+
 impl Lab {
     fn new() -> Self {
         Self {
@@ -104,7 +159,7 @@ impl Lab {
             progress: self.reports.clone(),
             cancel: self.cancel.clone(),
         };
-        Fetcher::new(options, job).unwrap()
+        Fetcher(Store::new(options, job).unwrap())
     }
 
     fn fetcher(&self) -> Fetcher {
@@ -298,8 +353,8 @@ fn zip(files: &[(&str, &[u8])]) -> Vec<u8> {
 
 fn url_request(url: &str, content: &[u8]) -> BaseRequest {
     BaseRequest::Url {
-        url: url.to_owned(),
-        sha256: Some(sha256(content)),
+        url: Url::parse(url).unwrap(),
+        sha256: Sha::parse(&sha256(content)),
     }
 }
 
@@ -333,7 +388,10 @@ fn assert_is_image(base: &BaseImage) {
     let path = base.raw.as_ref().unwrap();
     let raw = fs::read(path).unwrap();
     assert!(raw == image(), "{} is not the image", path.display());
-    assert_eq!(base.raw_sha256, Some(sha256(&image())));
+    assert_eq!(
+        base.raw_sha256.map(|d| d.to_string()),
+        Some(sha256(&image()))
+    );
 }
 
 fn payload(
@@ -342,10 +400,11 @@ fn payload(
     sha256: Option<String>,
     sums: Option<String>,
 ) -> Result<Artifact> {
+    let sha256 = sha256.map(|text| Sha::given(&text, "k3s")).transpose()?;
     lab.fetcher().payload(&PayloadRequest {
         name: "k3s".into(),
         location,
         sha256,
-        sums,
+        sums: sums.map(|text| Location::parse(&text).unwrap()),
     })
 }

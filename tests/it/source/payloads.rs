@@ -6,13 +6,7 @@ use super::*;
 fn a_payload_is_verified_by_its_digest_or_a_sums_file() {
     let lab = Lab::new();
     let url = lab.server.serve("/v1%2Bk3s1/k3s-arm64", "binary");
-    let by_digest = payload(
-        &lab,
-        Location::Url(url.clone()),
-        Some(sha256(b"binary")),
-        None,
-    )
-    .unwrap();
+    let by_digest = payload(&lab, web(&url), Some(sha256(b"binary")), None).unwrap();
     assert_eq!(fs::read(&by_digest.path).unwrap(), b"binary");
     assert_eq!((by_digest.size, by_digest.verified), (6, Verified::Given));
     let lines = format!(
@@ -21,16 +15,16 @@ fn a_payload_is_verified_by_its_digest_or_a_sums_file() {
         sha256(b"binary")
     );
     let sums = lab.server.serve("/sums.txt", lines);
-    let listed = payload(&lab, Location::Url(url.clone()), None, Some(sums.clone())).unwrap();
+    let listed = payload(&lab, web(&url), None, Some(sums.clone())).unwrap();
     assert_eq!(listed.path, by_digest.path);
     assert_eq!(listed.verified, Verified::PublishedSums);
-    assert_eq!(listed.sha256, sha256(b"binary"));
+    assert_eq!(listed.sha256.to_string(), sha256(b"binary"));
     assert_eq!(lab.server.log("/v1%2Bk3s1/k3s-arm64").len(), 1);
     let offline = lab.offline().payload(&PayloadRequest {
         name: "k3s".into(),
-        location: Location::Url(url),
+        location: web(&url),
         sha256: None,
-        sums: Some(sums),
+        sums: Some(web(&sums)),
     });
     assert_eq!(offline.unwrap().path, by_digest.path);
 }
@@ -39,7 +33,7 @@ fn a_payload_is_verified_by_its_digest_or_a_sums_file() {
 fn a_payload_without_digest_or_with_a_wrong_one_is_an_error() {
     let lab = Lab::new();
     let url = lab.server.serve("/k3s-arm64", "binary");
-    let at = || Location::Url(url.clone());
+    let at = || web(&url);
     let result = payload(&lab, at(), None, None);
     assert_error(
         result,
@@ -76,7 +70,7 @@ fn a_local_payload_is_checked_when_there_is_something_to_check_it_by() {
         (artifact.path, artifact.verified),
         (path.clone(), Verified::Local)
     );
-    assert_eq!(artifact.sha256, sha256(b"binary"));
+    assert_eq!(artifact.sha256.to_string(), sha256(b"binary"));
     let other = "3".repeat(64);
     let result = payload(&lab, at(), Some(other.clone()), None);
     assert_error(
@@ -100,9 +94,9 @@ fn a_sums_file_that_is_endless_or_binary_is_refused() {
     let lab = Lab::new();
     let url = lab.server.serve("/k3s", "binary");
     let sums = lab.server.serve("/sums", vec![b'a'; (16 << 20) + 1]);
-    let result = payload(&lab, Location::Url(url.clone()), None, Some(sums));
+    let result = payload(&lab, web(&url), None, Some(sums));
     assert_error(result, ErrorKind::Failed, &["/sums", "is larger than"]);
     let sums = lab.server.serve("/sums", vec![0xFF; 100]);
-    let result = payload(&lab, Location::Url(url), None, Some(sums));
+    let result = payload(&lab, web(&url), None, Some(sums));
     assert_error(result, ErrorKind::Failed, &["/sums", "not a text file"]);
 }

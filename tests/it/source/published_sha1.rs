@@ -18,16 +18,16 @@ fn ftl_sums(body: &[u8]) -> String {
 fn ftl(lab: &Lab) -> PayloadRequest {
     PayloadRequest {
         name: "pihole-ftl".into(),
-        location: Location::Url(lab.server.url(FTL)),
+        location: web(&lab.server.url(FTL)),
         sha256: None,
-        sums: Some(lab.server.url(FTL_SUMS)),
+        sums: Some(web(&lab.server.url(FTL_SUMS))),
     }
 }
 
 #[track_caller]
 fn assert_is_ftl(lab: &Lab, artifact: &Artifact, body: &[u8]) {
     assert!(fs::read(&artifact.path).unwrap() == body);
-    assert_eq!(artifact.sha256, sha256(body));
+    assert_eq!(artifact.sha256.to_string(), sha256(body));
     assert_eq!(artifact.size, body.len() as u64);
     assert!(artifact.path.ends_with(sha256(body)));
     assert!(lab.cached("partial").is_empty());
@@ -73,7 +73,7 @@ fn what_was_verified_by_its_sha1_is_there_offline_for_as_long_as_the_sha1_stays(
     serve_ftl(&lab, b"binary", ftl_sums(b"binary"));
     let sums = lab.file("sums", ftl_sums(b"binary").as_bytes());
     let request = PayloadRequest {
-        sums: Some(sums.to_str().unwrap().to_owned()),
+        sums: Some(Location::File(sums)),
         ..ftl(&lab)
     };
     let before = lab.offline().payload(&request);
@@ -155,7 +155,7 @@ fn builds_at_once_download_by_sha1_once() {
                 let fetcher = lab.fetcher();
                 barrier.wait();
                 let artifact = fetcher.payload(&ftl(&lab)).unwrap();
-                assert_eq!(artifact.sha256, sha256(&body));
+                assert_eq!(artifact.sha256.to_string(), sha256(&body));
             });
         }
     });
@@ -197,13 +197,13 @@ fn a_sha1_read_without_encryption_is_refused() {
     let record = format!("pages/{}.json", sha256(plain.as_bytes()));
     fs::write(lab.cache().join(record), page.to_string()).unwrap();
     let mut request = ftl(&lab);
-    request.sums = Some(plain.to_owned());
+    request.sums = Some(web(plain));
     let parts = ["pihole-ftl", "only a SHA-1", plain, "without encryption"];
     assert_error(offline.payload(&request), ErrorKind::Refused, &parts);
     let sums = lab.file("sums", ftl_sums(b"binary").as_bytes());
     let request = PayloadRequest {
-        location: Location::Url("http://mirror.lab/pihole-FTL-arm64".into()),
-        sums: Some(sums.to_str().unwrap().to_owned()),
+        location: web("http://mirror.lab/pihole-FTL-arm64"),
+        sums: Some(Location::File(sums)),
         ..request
     };
     let parts = ["only a SHA-1", "http://mirror.lab/", "without encryption"];
@@ -222,7 +222,9 @@ fn a_sha1_is_not_enough_for_a_local_payload_or_a_base() {
     assert_error(result, ErrorKind::Failed, &[only]);
     let url = lab.server.serve("/a.img.xz", image_xz());
     lab.server.serve("/a.img.xz.sha256", sha1(&image_xz()));
-    let result = lab.fetcher().base(&BaseRequest::Url { url, sha256: None });
+    let result = lab
+        .fetcher()
+        .base(&BaseRequest::from_setting(&url, None).unwrap());
     assert_error(result, ErrorKind::Failed, &["no sha256 for a.img.xz"]);
     lab.assert_nothing_kept();
 }

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use imgbuild::config::ProfileSource;
-use imgbuild::plan::{Content, PayloadLocation, PayloadRef, Plan};
+use imgbuild::lock::Location;
+use imgbuild::plan::{Content, PayloadRef, Plan};
 use imgbuild::project::Project;
 use imgbuild::secrets::SecretMode;
 use tempfile::TempDir;
@@ -269,9 +270,9 @@ impl World {
     }
 
     fn payload(&self, payload: &PayloadRef) -> Vec<u8> {
-        match (&payload.member, &payload.location) {
+        match (&payload.member, &payload.request.location) {
             (Some(member), _) => self.members[member].clone(),
-            (None, PayloadLocation::File(path)) => std::fs::read(path).unwrap(),
+            (None, Location::File(path)) => std::fs::read(path).unwrap(),
             (None, other) => panic!("a test would download {other:?}"),
         }
     }

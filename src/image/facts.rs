@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::formats::{self, Layouts};
+use super::open_base::OpenBase;
 use crate::disk::ReadAt;
 use crate::error::Result;
 use crate::ext4::{FileKind, Stat};
-use crate::patch::OpenBase;
 
 const ZONES: &str = "/usr/share/zoneinfo";
 /// Not names of zones: links to whatever the machine has set.

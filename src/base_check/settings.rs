@@ -2,11 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::edits::brings;
-use super::facts::{BaseFacts, Zones};
-use super::{account_of, formats};
+use super::edits::{account_of, brings};
 use crate::config::{Kind, Node, Schema};
 use crate::error::Result;
+use crate::image::{BaseFacts, Layouts, Zones};
 use crate::overlay::Role;
 use crate::patch::accounts;
 use crate::plan::Edit;
@@ -305,7 +304,7 @@ fn locale_hint(lang: &str, names: &[&str]) -> String {
 }
 
 /// `de`, or `de(nodeadkeys)` with a variant.
-fn keyboard_flaw(part: &str, layouts: &formats::Layouts) -> Option<Flaw> {
+fn keyboard_flaw(part: &str, layouts: &Layouts) -> Option<Flaw> {
     let (layout, variant) = match part.strip_suffix(')').and_then(|p| p.split_once('(')) {
         Some((layout, variant)) => (layout, Some(variant)),
         None => (part, None),
@@ -323,7 +322,7 @@ fn keyboard_flaw(part: &str, layouts: &formats::Layouts) -> Option<Flaw> {
 
 /// Names of two letters are all alike, so the nearest is only a guess for a name that begins with
 /// one, such as `de-latin1`.
-fn layout_hint(layout: &str, layouts: &formats::Layouts) -> Option<String> {
+fn layout_hint(layout: &str, layouts: &Layouts) -> Option<String> {
     let head = layout.split(['-', '_']).next().unwrap_or_default();
     match layouts.contains_key(head) {
         true => Some(format!("did you mean `{head}`?")),

@@ -1,24 +1,12 @@
-//! What only a base image can tell of the profiles: whether it has what the nodes ask for. Looked
-//! at before the first byte is written.
-//!
-//! | file | holds |
-//! |---|---|
-//! | `facts.rs`, `formats.rs` | what a base has, and the files that tell it |
-//! | `settings.rs` | values of the profile: time zone, locale, shell, …, and options of roles |
-//! | `edits.rs` | edits of the plan: units, paths |
+//! Holds one node against its base.
 
-mod edits;
-mod facts;
-mod formats;
-mod settings;
-
-pub use facts::BaseFacts;
-
+use super::{edits, settings};
 use crate::config::{Node, Origin};
 use crate::error::{Error, ErrorKind, Result};
+use crate::image::BaseFacts;
 use crate::overlay::Role;
-use crate::patch::{Payloads, accounts};
-use crate::plan::{Account, Action, Edit, Plan};
+use crate::patch::{self, Payloads, accounts};
+use crate::plan::Plan;
 use crate::problem::Problem;
 use crate::problems::Problems;
 
@@ -38,8 +26,8 @@ pub fn check(subject: &Subject<'_>, facts: &BaseFacts, problems: &mut Problems) 
         problems.keep(result.map_err(|error| placed(&place, error)))?;
         Ok(())
     };
-    tell_at("disk.size", facts.base().check_size(plan))?;
-    let edits = match facts.base().edits_of(plan) {
+    tell_at("disk.size", patch::check_size(facts.base(), plan))?;
+    let edits = match patch::edits_of(facts.base(), plan) {
         Ok(edits) => edits,
         // What is wrong with the base itself is no mistake of the profile's.
         Err(error) if error.kind() != ErrorKind::Usage => return Err(error),
@@ -48,7 +36,7 @@ pub fn check(subject: &Subject<'_>, facts: &BaseFacts, problems: &mut Problems) 
             plan.edits.iter().collect()
         }
     };
-    let account = edits.iter().find_map(|edit| account_of(edit));
+    let account = edits.iter().find_map(|edit| edits::account_of(edit));
     if let Some(account) = account {
         let base = facts.accounts()?;
         for obstacle in accounts::obstacles(&base.passwd, &base.group, account) {
@@ -70,7 +58,7 @@ pub fn check_room(
     problems: &mut Problems,
 ) -> Result<()> {
     let Subject { node, plan, .. } = subject;
-    let checked = facts.base().check_room(plan, payloads);
+    let checked = patch::check_room(facts.base(), plan, payloads);
     let placed = checked.map_err(|error| match plan.image_size {
         Some(_) => placed(&node.origin("disk.size"), error),
         None => error,
@@ -89,12 +77,5 @@ fn placed(place: &Origin, error: Error) -> Error {
     match error.hint() {
         Some(hint) => usage.with_hint(hint),
         None => usage,
-    }
-}
-
-fn account_of(edit: &Edit) -> Option<&Account> {
-    match &edit.action {
-        Action::Account(account) => Some(account),
-        _ => None,
     }
 }

@@ -3,13 +3,13 @@
 
 use std::fmt::Display;
 
-use super::facts::BaseFacts;
 use crate::config::Node;
 use crate::error::{ErrorKind, Result};
 use crate::ext4::FileKind;
+use crate::image::{BaseFacts, unit_files};
 use crate::overlay::{Part, Role};
 use crate::patch::units;
-use crate::plan::{Action, Content, Edit};
+use crate::plan::{Account, Action, Content, Edit};
 use crate::problem::Problem;
 use crate::problems::Problems;
 use crate::suggest::nearest;
@@ -27,6 +27,14 @@ pub fn brings(edits: &[&Edit], path: &str) -> bool {
         Action::Unpack(_) => is_below(path, &edit.path),
         _ => false,
     })
+}
+
+/// The account that an edit makes.
+pub fn account_of(edit: &Edit) -> Option<&Account> {
+    match &edit.action {
+        Action::Account(account) => Some(account),
+        _ => None,
+    }
 }
 
 fn root_edits<'a>(edits: &'a [&'a Edit]) -> impl Iterator<Item = &'a Edit> {
@@ -120,7 +128,7 @@ impl Judge<'_> {
     /// What masks `unit`: a link to /dev/null or an empty file of the base, in the folder that wins
     /// (systemd.unit(5)).
     fn mask(&self, unit: &str) -> Result<Option<String>> {
-        for path in units::paths(unit) {
+        for path in unit_files::paths(unit) {
             if brings(self.edits, &path) {
                 return Ok(None);
             }
@@ -128,7 +136,7 @@ impl Judge<'_> {
                 continue;
             };
             let is_mask = match self.facts.link(&path)? {
-                Some(target) => target == units::NOWHERE,
+                Some(target) => target == unit_files::NOWHERE,
                 None => stat.size == 0,
             };
             return Ok(is_mask.then_some(path));
@@ -139,7 +147,7 @@ impl Judge<'_> {
     /// Whether units may come with payloads, which are not there yet.
     fn may_be_in_a_payload(&self) -> bool {
         let holds_units = |path: &str| {
-            units::FOLDERS
+            unit_files::FOLDERS
                 .iter()
                 .any(|folder| *folder == path || is_below(folder, path) || is_below(path, folder))
         };
@@ -151,7 +159,7 @@ impl Judge<'_> {
 
     /// Whether the node will have the file of `unit`, or something in its place.
     fn is_there(&self, unit: &str) -> Result<bool> {
-        for path in units::paths(unit) {
+        for path in unit_files::paths(unit) {
             if brings(self.edits, &path) || self.facts.entry(&path)?.is_some() {
                 return Ok(true);
             }
@@ -202,7 +210,7 @@ impl Judge<'_> {
     fn similar_unit(&self, unit: &str) -> Result<Option<String>> {
         let kind = unit.rsplit_once('.').map_or("", |(_, kind)| kind);
         let mut names = Vec::new();
-        for folder in units::FOLDERS {
+        for folder in unit_files::FOLDERS {
             names.extend(self.facts.names_in(folder)?);
         }
         let names = names.iter().map(String::as_str);

@@ -7,11 +7,11 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use super::boot_files;
-use crate::disk::partition_table::{PartitionEntry, PartitionTable};
+use super::cmdline;
+use crate::disk::partition_table::{self, PartitionEntry, PartitionTable};
 use crate::disk::{CowDisk, Window};
 use crate::error::{Error, Result, ResultExt};
-use crate::ext4;
+use crate::ext4::{self, Ext4};
 use crate::fat::Fat;
 
 /// The root partition as cmdline.txt names it.
@@ -22,9 +22,27 @@ pub struct Chosen {
     said: Option<String>,
 }
 
+/// The partition table with the root partition that cmdline.txt names, and the boot file system.
+pub fn locate(disk: &Arc<CowDisk>) -> Result<(Chosen, Fat)> {
+    let table = partition_table::read(disk.as_ref())?;
+    let window = Window::new(disk.clone(), table.boot.start, table.boot.len)?;
+    let fat = Fat::open(window, 0).context(|| "opening the boot file system (FAT32)".into())?;
+    Ok((choose(disk, table, &fat)?, fat))
+}
+
+/// The part of `disk` that the root partition of `table` is.
+pub fn root_window(disk: &Arc<CowDisk>, table: &PartitionTable) -> Result<Window> {
+    Window::new(disk.clone(), table.root.start, table.root.len)
+}
+
+/// Opens the root file system for editing.
+pub fn open_root(window: Window, time: i64) -> Result<Ext4> {
+    Ext4::open(window, time).context(|| "opening the root file system (ext4)".into())
+}
+
 /// Chooses the root partition of `table` by cmdline.txt on the boot partition.
-pub fn choose(disk: &Arc<CowDisk>, table: PartitionTable, fat: &Fat) -> Result<Chosen> {
-    let Some(said) = boot_files::kernel_word(fat, "root=")? else {
+fn choose(disk: &Arc<CowDisk>, table: PartitionTable, fat: &Fat) -> Result<Chosen> {
+    let Some(said) = cmdline::kernel_word(fat, "root=")? else {
         let table = the_only_one(table)?;
         return Ok(Chosen { table, said: None });
     };

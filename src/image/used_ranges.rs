@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::chosen_root;
+use super::root_partition::locate;
 use crate::disk::partition_table::{self, PartitionEntry};
 use crate::disk::ranges::{InUse, between, not_zero, whole_pages};
 use crate::disk::{CowDisk, ReadAt, Window};
@@ -24,7 +24,7 @@ const HEAD: u64 = 1 << 20;
 /// behind a file system. Zeros in use are listed as everything in use is: on a card that held
 /// something else they have to be written. What is not listed is free, and most often zero.
 pub fn used_ranges(disk: &Arc<CowDisk>, cancel: &Cancel) -> Result<Vec<Range<u64>>> {
-    let table = chosen_root(disk)?.0.table;
+    let table = locate(disk)?.0.table;
     let (boot, root) = (&table.boot, &table.root);
     let mut used = partition_table::table_ranges(disk.as_ref())?;
     used.push(0..HEAD.min(boot.start).min(root.start));
