@@ -9,24 +9,25 @@
 //!
 //! | room | holds | may use |
 //! |---|---|---|
-//! | [`cli`] | one file a command with its arguments, messages, exit codes | everything |
-//! | [`assemble`] | the way from plans to files: options, bases, payloads, nodes in parallel, memory | everything but `cli` |
+//! | [`cli`] | one file a command with its arguments, messages, exit codes, the one writer | everything |
+//! | [`assemble`] | from plans to files: options, bases, payloads, nodes in parallel, memory budget | everything but `cli` |
 //! | [`project`] | a folder of profiles and roles, loaded and checked | config, overlay, plan, secrets, source |
 //! | [`config`] | profiles: values with their lines, schema, `extends`, checks between nodes | secrets |
 //! | [`overlay`] | roles: `role.toml`, files, templates; the built-in ones | config, secrets |
-//! | [`plan`] | `Plan` and `Edit`, identity, printing | config, overlay, secrets |
+//! | [`plan`] | `Plan` and `Edit`, identity, printing | config, lock, overlay, secrets |
+//! | [`lock`] | requests and the pins that answer them: plain data | nothing of ours |
+//! | [`source`] | resolvers (request to pin) above the store (pin to file): Imager index, checksum files, downloads, cache, archives | disk, lock, xz |
 //! | [`secrets`] | where secrets come from, each followed once and wiped; the mask of all that is printed | nothing of ours |
-//! | [`source`] | Imager index, downloads, cache, decompression, archives | disk |
-//! | [`disk`] | bases, the copy-on-write disk, partition tables, the xz container | nothing of ours |
+//! | [`xz`] | the container, images read in place, LZMA symbols, the splice; knows no node | disk |
+//! | [`disk`] | raw images, the copy-on-write disk, windows, ranges, partition tables | nothing of ours |
 //! | [`fat`] | editing FAT32 | disk |
 //! | [`ext4`] | editing and growing ext4 | disk |
-//! | [`image`] | opens images, finds boot and root, reads what a base has and which parts are in use | disk, ext4, fat, xz |
+//! | [`image`] | any image: which partitions are boot and root, what the base has, what is in use | disk, ext4, fat, xz |
+//! | [`base_check`] | whether a base has what nodes ask for, and has it not in their way | config, ext4, image, overlay, patch, plan |
 //! | [`patch`] | carries a plan out on a disk | config, disk, ext4, fat, image, overlay, plan, secrets, source |
-//! | [`base_check`] | rules for what only a base can tell: whether it has what nodes ask for | config, ext4, image, overlay, patch, plan |
-//! | [`lzma`] | LZMA2 streams, changed without compressing them again | nothing of ours |
-//! | [`emit`] | raw, xz, zstd and gzip images, block maps, checksums | disk, lzma |
+//! | [`emit`] | one door from a disk to a file: raw, xz, zstd, gzip; block maps, checksums | disk, xz |
 //! | [`flash`] | reasons not to write to a device, and writing to one | disk |
-//! | [`error`], [`problem`], [`problems`], [`job`], [`clock`], `parallel`, `size`, `suggest` | what everything uses: errors with hints, problems of the input, nearest names, progress, cancellation, the date, threads, sizes for people | |
+//! | [`error`], [`problem`], [`problems`], [`job`], [`clock`], [`digest`], [`url`], `parallel`, `positioned`, `disk_space`, `home_path`, `size`, `suggest` | what everything uses: errors with hints, problems of the input, progress, cancellation, dates, digests, URLs that hide their credentials, threads, what only Unix has | |
 
 #![forbid(unsafe_code)]
 // A mistake in the input ends in an error, never in a panic.

@@ -372,6 +372,7 @@ fn units_that_would_never_run_are_told() {
 fn units_may_come_with_an_archive() {
     let bench = Workbench::new();
     bench.write("files/usr/lib/systemd/system/packed.service", UNIT);
+    crate::common::needs::programs(&["tar", "gzip"]);
     let mut tar = Command::new("tar");
     tar.args(["-czf", "a.tar.gz", "-C", "files", "usr"]);
     bench.surround(&mut tar);

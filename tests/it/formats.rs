@@ -632,6 +632,7 @@ fn numbers_and_formats_that_are_none_are_refused_with_those_that_are() {
 fn a_closed_pipe_is_a_quiet_end() {
     let bench = Workbench::new();
     let piped = |command: &str| {
+        crate::common::needs::programs(&["bash"]);
         let mut shell = Command::new("bash");
         let script = format!("set -o pipefail; {command}");
         shell.args(["-c", &script, "bash", env!("CARGO_BIN_EXE_imgbuild")]);
