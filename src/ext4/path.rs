@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use fs_ext4::inode::Inode;
 
-use super::FileKind;
 use super::engine::{Engine, ROOT, kind_of};
+use super::file_kind::FileKind;
 use crate::error::{Error, Result};
 
 /// How many symbolic links one path may go through, as in Linux.

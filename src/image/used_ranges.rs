@@ -44,7 +44,8 @@ impl Used {
 /// something else they have to be written. What is not listed is free, and most often zero.
 pub fn used_ranges(disk: &Arc<CowDisk>, cancel: &Cancel) -> Result<Used> {
     cancel.check()?;
-    let (mut used, mut file_systems) = match of_file_systems(disk) {
+    let mut used = Vec::new();
+    let mut file_systems = match of_file_systems(disk, &mut used) {
         Ok(found) => found,
         Err(why) => return Ok(Used::Unknown(why)),
     };
@@ -55,17 +56,17 @@ pub fn used_ranges(disk: &Arc<CowDisk>, cancel: &Cancel) -> Result<Used> {
     Ok(Used::Ranges(whole_pages(used, disk.len())))
 }
 
-/// What the partition table and the file systems say is in use, and where the file systems are.
-fn of_file_systems(disk: &Arc<CowDisk>) -> Result<(Vec<Range<u64>>, Vec<Range<u64>>)> {
+/// Adds what the partition table and the file systems say is in use to `used`; returns where the file
+/// systems are.
+fn of_file_systems(disk: &Arc<CowDisk>, used: &mut Vec<Range<u64>>) -> Result<Vec<Range<u64>>> {
     let table = locate(disk)?.0.table;
     let (boot, root) = (&table.boot, &table.root);
-    let mut used = partition_table::table_ranges(disk.as_ref())?;
+    used.extend(partition_table::table_ranges(disk.as_ref())?);
     used.push(0..HEAD.min(boot.start).min(root.start));
-    let file_systems = vec![
-        file_system(disk, boot, fat::used_ranges, &mut used)?,
-        file_system(disk, root, ext4::used_ranges, &mut used)?,
-    ];
-    Ok((used, file_systems))
+    Ok(vec![
+        file_system(disk, boot, fat::used_ranges, used)?,
+        file_system(disk, root, ext4::used_ranges, used)?,
+    ])
 }
 
 /// Adds what the file system of a partition needs to `used`; returns the part of the disk it is on.
