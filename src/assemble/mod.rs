@@ -5,6 +5,7 @@ mod base_check;
 mod bases;
 mod budget;
 mod build;
+mod node_job;
 mod nodes;
 mod open_image;
 mod options;

@@ -3,17 +3,14 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::bases::Base;
-use super::budget::{self, Shares};
-use super::options::Outputs;
+use super::budget;
+use super::node_job::{BuildContext, NodeJob};
 use super::outputs;
 use crate::disk::{CowDisk, PageStore};
 use crate::emit::{ChangedBlocks, Emitted};
 use crate::error::{Error, Result, ResultExt};
-use crate::job::Job;
 use crate::parallel::lock;
-use crate::patch::{self, PatchOptions, Patched, Payloads};
-use crate::plan::Plan;
+use crate::patch::{self, PatchOptions, Patched};
 
 /// What was made of one node.
 #[derive(Debug, Clone)]
@@ -23,22 +20,6 @@ pub struct NodeImages {
     pub patched: Patched,
     /// The blocks of the image that differ from the base.
     pub blocks: ChangedBlocks,
-}
-
-/// A node to be built.
-pub struct NodeJob<'a> {
-    pub plan: &'a Plan,
-    pub base: &'a Base,
-}
-
-/// What all nodes of a build have in common.
-pub struct BuildContext<'a> {
-    pub payloads: &'a Payloads,
-    pub outputs: &'a Outputs,
-    pub shares: Shares,
-    /// Unix time (seconds) of everything written; `None`: the base's own.
-    pub time: Option<i64>,
-    pub job: Job,
 }
 
 /// The nodes that are complete, in their order, and of those that failed what is left.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::nodes::{BuildContext, NodeJob};
+use super::node_job::{BuildContext, NodeJob};
 use super::options::Digests;
 use crate::digest::Digest;
 use crate::disk::CowDisk;
