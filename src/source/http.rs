@@ -310,7 +310,7 @@ fn transport_failure(error: reqwest::Error, url: &Url) -> Failure {
         Some("the server redirects to what is no URL: check the URL in the profile")
     } else if cause::<rustls::Error>(&error).is_some() {
         Some(
-            "the server's certificate was not accepted: check this computer's clock, and whether a proxy intercepts HTTPS",
+            "the server's certificate was not accepted: check this computer's clock; if a proxy intercepts HTTPS, name its certificate with SSL_CERT_FILE",
         )
     } else {
         None
