@@ -14,7 +14,7 @@ use crate::assemble::{Inputs, open_image, patched_node};
 use crate::clock::source_date_epoch;
 use crate::disk::{CowDisk, ReadAt};
 use crate::error::{Error, Result};
-use crate::flash::{Allowed, Contents, FlashOptions, Flashed, System, Target, check_image, flash};
+use crate::flash::{Contents, FlashOptions, Flashed, Override, System, Target, check_image, flash};
 use crate::image::{self, Used};
 use crate::job::Job;
 
@@ -53,7 +53,7 @@ pub struct FlashArgs {
 /// Writes the card.
 pub fn run(args: &FlashArgs, global: &GlobalArgs, job: &Job) -> Result<()> {
     let examine = || {
-        let allowed = Allowed {
+        let allowed = Override {
             partition: args.partition,
             system_disk: args.system_disk.clone(),
         };

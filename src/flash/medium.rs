@@ -35,7 +35,7 @@ pub trait Medium: Sync {
 
 /// How an open target is written to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum WriteMode {
     /// Past the page cache. A write is a write to the device, of any size.
     Direct,
     /// Through the page cache.
@@ -46,7 +46,7 @@ pub(super) enum Way {
 pub(super) struct OpenFile {
     pub file: File,
     pub len: u64,
-    pub way: Way,
+    pub way: WriteMode,
     /// Whether holes can stand for zeros. On devices they are written: what a device makes of a
     /// request to forget a range is a promise, a write is a write.
     pub holes: bool,
@@ -57,8 +57,8 @@ impl OpenFile {
     /// time of 128 KiB), and less when the device is written to directly.
     fn piece(&self) -> usize {
         match self.way {
-            Way::Direct => usize::MAX,
-            Way::Cached => 128 * 1024,
+            WriteMode::Direct => usize::MAX,
+            WriteMode::Cached => 128 * 1024,
         }
     }
 }
@@ -86,8 +86,8 @@ impl Medium for OpenFile {
     fn settle(&self) -> io::Result<()> {
         self.file.sync_all()?;
         match self.way {
-            Way::Direct => Ok(()),
-            Way::Cached => os::forget(&self.file),
+            WriteMode::Direct => Ok(()),
+            WriteMode::Cached => os::forget(&self.file),
         }
     }
 

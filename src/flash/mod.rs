@@ -24,5 +24,5 @@ pub use contents::{Contents, Partition, Volume};
 pub use image::check_image;
 pub use medium::Medium;
 pub use system::{BlockDevice, DeviceNumber, OwnDisk, System, Use};
-pub use target::{Allowed, Target};
+pub use target::{Override, Target};
 pub use work::{FlashOptions, Flashed, flash, flash_medium};

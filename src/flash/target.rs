@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use super::contents::Contents;
-use super::medium::{OpenFile, Way};
+use super::medium::{OpenFile, WriteMode};
 use super::system::{BlockDevice, DeviceNumber, System};
 use crate::disk::{ReadAt, SECTOR_SIZE};
 use crate::error::{Error, Result, ResultExt};
@@ -17,7 +17,7 @@ const AGAIN: &str = "then run the same command again";
 
 /// What the user allows beyond the ordinary.
 #[derive(Debug, Clone, Default)]
-pub struct Allowed {
+pub struct Override {
     /// The target may be a partition.
     pub partition: bool,
     /// The target may be this disk although the machine's own system is on it, or its /etc/fstab
@@ -68,7 +68,7 @@ impl Target {
     ///
     /// Refuses (exit code 4) what is mounted or otherwise in use, the disks of the running system,
     /// partitions, what is read-only, and disks whose sectors are not of 512 bytes.
-    pub fn examine(path: &Path, allowed: &Allowed, system: &System) -> Result<Self> {
+    pub fn examine(path: &Path, allowed: &Override, system: &System) -> Result<Self> {
         let metadata = match fs::metadata(path) {
             Ok(metadata) => metadata,
             Err(e) if e.kind() == ErrorKind::NotFound => return Self::new_file(path),
@@ -133,7 +133,7 @@ impl Target {
         })
     }
 
-    fn device(path: &Path, rdev: u64, allowed: &Allowed, system: &System) -> Result<Self> {
+    fn device(path: &Path, rdev: u64, allowed: &Override, system: &System) -> Result<Self> {
         let device = system
             .device(numbers(rdev)?)
             .context(|| format!("will not write to {}", path.display()))?;
@@ -215,7 +215,7 @@ impl Target {
         Ok(OpenFile {
             file,
             len,
-            way: Way::Cached,
+            way: WriteMode::Cached,
             holes: true,
         })
     }
@@ -310,7 +310,7 @@ impl ReadAt for Peek {
 fn check_device(
     path: &Path,
     device: &BlockDevice,
-    allowed: &Allowed,
+    allowed: &Override,
     system: &System,
 ) -> Result<()> {
     if device.is_partition() && !allowed.partition {
@@ -352,7 +352,7 @@ fn check_device(
 
 /// Refuses the machine's own disks. A word helps only against a mistake: what is mounted is refused
 /// all the same.
-fn check_own(path: &Path, device: &BlockDevice, allowed: &Allowed, system: &System) -> Result<()> {
+fn check_own(path: &Path, device: &BlockDevice, allowed: &Override, system: &System) -> Result<()> {
     let named = allowed.system_disk.as_deref();
     let named = named.and_then(|path| system.device_at(path));
     if named.is_some_and(|named| named.number == device.number) {
@@ -408,7 +408,7 @@ mod os {
     use rustix::fs::{FlockOperation, OFlags, flock};
     use rustix::io::Errno;
 
-    use super::{Way, unusable};
+    use super::{WriteMode, unusable};
     use crate::error::Result;
     use crate::job::Job;
     use crate::positioned::OpenOptionsExt;
@@ -420,7 +420,7 @@ mod os {
 
     /// Opens a block device for nobody but us: the kernel refuses when it or a part of it is
     /// mounted, and refuses to mount it meanwhile.
-    pub fn open_exclusive(path: &Path) -> io::Result<(File, Way)> {
+    pub fn open_exclusive(path: &Path) -> io::Result<(File, WriteMode)> {
         let open = |flags: OFlags| {
             OpenOptions::new()
                 .read(true)
@@ -429,9 +429,9 @@ mod os {
                 .open(path)
         };
         match open(OFlags::EXCL | OFlags::DIRECT) {
-            Ok(file) => Ok((file, Way::Direct)),
+            Ok(file) => Ok((file, WriteMode::Direct)),
             Err(e) if e.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
-                Ok((open(OFlags::EXCL)?, Way::Cached))
+                Ok((open(OFlags::EXCL)?, WriteMode::Cached))
             }
             Err(e) => Err(e),
         }
@@ -465,11 +465,11 @@ mod os {
     use std::io;
     use std::path::Path;
 
-    use super::Way;
+    use super::WriteMode;
     use crate::error::Result;
     use crate::job::Job;
 
-    pub fn open_exclusive(_: &Path) -> io::Result<(File, Way)> {
+    pub fn open_exclusive(_: &Path) -> io::Result<(File, WriteMode)> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
@@ -563,7 +563,7 @@ mod tests {
             System::below(self.root.path())
         }
 
-        fn check(&self, path: &str, allowed: &Allowed) -> Result<()> {
+        fn check(&self, path: &str, allowed: &Override) -> Result<()> {
             let path = Path::new(path);
             let device = self.system().device_at(path).unwrap();
             check_device(path, &device, allowed, &self.system())
@@ -571,7 +571,7 @@ mod tests {
 
         /// What is said when writing to `path` is refused.
         #[track_caller]
-        fn refused(&self, path: &str, allowed: &Allowed) -> (String, String) {
+        fn refused(&self, path: &str, allowed: &Override) -> (String, String) {
             let error = self.check(path, allowed).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Refused);
             let hint = error.hint().unwrap_or_default().to_owned();
@@ -579,12 +579,12 @@ mod tests {
         }
     }
 
-    fn nothing() -> Allowed {
-        Allowed::default()
+    fn nothing() -> Override {
+        Override::default()
     }
 
-    fn own(path: &str) -> Allowed {
-        Allowed {
+    fn own(path: &str) -> Override {
+        Override {
             partition: false,
             system_disk: Some(path.into()),
         }
@@ -689,7 +689,7 @@ mod tests {
         let (what, hint) = machine.refused("/dev/mmcblk0p2", &nothing());
         assert!(what.contains("it is a partition"), "{what}");
         assert!(hint.contains("--partition"), "{hint}");
-        let allowed = |system_disk: Option<&str>| Allowed {
+        let allowed = |system_disk: Option<&str>| Override {
             partition: true,
             system_disk: system_disk.map(PathBuf::from),
         };
