@@ -15,6 +15,12 @@ pub fn human(bytes: u64) -> String {
     format!("{value:.1} {}", UNITS[unit])
 }
 
+/// Whole tenths of a gigabyte, as it is printed on cards.
+pub fn gigabytes(bytes: u64) -> String {
+    let tenths = bytes / 100_000_000;
+    format!("{}.{} GB", tenths / 10, tenths % 10)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -24,5 +30,6 @@ mod tests {
         assert_eq!(human(999), "999 bytes");
         assert_eq!(human(3_078_619_136), "2.9 GiB");
         assert_eq!(human(1 << 60), "1048576.0 TiB");
+        assert_eq!(gigabytes(31_999_999_999), "31.9 GB");
     }
 }

@@ -3,11 +3,11 @@
 
 use std::fmt::Display;
 
-use crate::config::Node;
+use super::case::Case;
 use crate::error::{ErrorKind, Result};
 use crate::ext4::FileKind;
-use crate::image::{BaseFacts, unit_files};
-use crate::overlay::{Part, Role};
+use crate::image::unit_files;
+use crate::overlay::Part;
 use crate::patch::units;
 use crate::plan::{Account, Action, Content, Edit};
 use crate::problem::Problem;
@@ -47,35 +47,16 @@ fn is_below(path: &str, folder: &str) -> bool {
 }
 
 /// Checks the edits that apply to the base.
-pub fn check(
-    node: &Node,
-    roles: &[&Role],
-    edits: &[&Edit],
-    facts: &BaseFacts,
-    problems: &mut Problems,
-) -> Result<()> {
-    let judge = Judge {
-        node,
-        roles,
-        edits,
-        facts,
-    };
-    for edit in root_edits(edits) {
-        if let Some(problem) = judge.problem(edit)? {
+pub fn check(case: &Case<'_>, problems: &mut Problems) -> Result<()> {
+    for edit in root_edits(case.edits) {
+        if let Some(problem) = case.problem(edit)? {
             problems.push(problem);
         }
     }
     Ok(())
 }
 
-struct Judge<'a> {
-    node: &'a Node,
-    roles: &'a [&'a Role],
-    edits: &'a [&'a Edit],
-    facts: &'a BaseFacts,
-}
-
-impl Judge<'_> {
+impl Case<'_> {
     fn problem(&self, edit: &Edit) -> Result<Option<Problem>> {
         match &edit.action {
             Action::EnableUnit => self.enable(edit),

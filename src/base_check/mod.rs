@@ -7,6 +7,7 @@
 //! | `settings.rs` | values of the profile: time zone, locale, shell, …, and options of roles |
 //! | `edits.rs` | edits of the plan: units, paths |
 
+mod case;
 mod edits;
 mod node;
 mod settings;

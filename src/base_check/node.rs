@@ -1,5 +1,6 @@
 //! Holds one node against its base.
 
+use super::case::Case;
 use super::{edits, settings};
 use crate::config::{Node, Origin};
 use crate::error::{Error, ErrorKind, Result};
@@ -44,8 +45,14 @@ pub fn check(subject: &Subject<'_>, facts: &BaseFacts, problems: &mut Problems) 
             problems.push(Problem::new(node.origin("user.name"), what).with_hint(obstacle.hint));
         }
     }
-    settings::check(node, roles, &edits, facts, problems)?;
-    edits::check(node, roles, &edits, facts, problems)
+    let case = Case {
+        node,
+        roles,
+        edits: &edits,
+        facts,
+    };
+    settings::check(&case, problems)?;
+    edits::check(&case, problems)
 }
 
 /// Tells whether the root file system has the room that a node takes, in an image of the size that the

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use super::case::Case;
 use super::edits::{account_of, brings};
 use crate::config::{Kind, Node, Schema};
 use crate::error::Result;
-use crate::image::{BaseFacts, Layouts, Zones};
+use crate::image::{Layouts, Zones};
 use crate::overlay::Role;
 use crate::patch::accounts;
-use crate::plan::Edit;
 use crate::problem::Problem;
 use crate::problems::Problems;
 use crate::suggest::nearest;
@@ -37,18 +37,12 @@ impl Flaw {
     }
 }
 
-/// Checks the values of `node`; `edits` are those that apply to the base.
-pub fn check(
-    node: &Node,
-    roles: &[&Role],
-    edits: &[&Edit],
-    facts: &BaseFacts,
-    problems: &mut Problems,
-) -> Result<()> {
-    let judge = Judge { edits, facts };
+/// Checks the values of the node.
+pub fn check(case: &Case<'_>, problems: &mut Problems) -> Result<()> {
+    let Case { node, roles, .. } = *case;
     for setting in core_settings(node).into_iter().chain(options(node, roles)) {
         for value in setting.values {
-            if let Some(flaw) = judge.flaw(setting.kind, value)? {
+            if let Some(flaw) = case.flaw(setting.kind, value)? {
                 let place = node.origin(&setting.key);
                 let what = format!("`{}`: {}", setting.key, flaw.what);
                 problems.push(Problem::new(place, what).with_maybe_hint(flaw.hint));
@@ -122,12 +116,7 @@ fn options<'a>(node: &'a Node, roles: &'a [&'a Role]) -> impl Iterator<Item = Se
     })
 }
 
-struct Judge<'a> {
-    edits: &'a [&'a Edit],
-    facts: &'a BaseFacts,
-}
-
-impl Judge<'_> {
+impl Case<'_> {
     fn flaw(&self, kind: Kind, value: &str) -> Result<Option<Flaw>> {
         match kind {
             Kind::TimeZone => self.time_zone(value),

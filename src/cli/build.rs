@@ -19,6 +19,7 @@ use crate::emit::{Format, Packing};
 use crate::error::{Error, Result};
 use crate::job::Job;
 use crate::patch::Patched;
+use crate::size::gigabytes;
 
 /// Arguments of `imgbuild build`.
 #[derive(Debug, Args)]
@@ -170,11 +171,10 @@ pub(super) fn describe(hostname: &str, patched: &Patched) -> String {
 
 /// On a card that is too small the node finds a file system without an end, and stops: better told before.
 fn card_needed(node: &NodeImages) -> String {
-    let tenths = node.patched.size.div_ceil(100_000_000);
+    let size = node.patched.size.next_multiple_of(100_000_000);
     format!(
-        "{}: the image is larger than its base: the card must have at least {}.{} GB",
+        "{}: the image is larger than its base: the card must have at least {}",
         node.hostname,
-        tenths / 10,
-        tenths % 10
+        gigabytes(size)
     )
 }

@@ -32,7 +32,7 @@ impl RawFile {
     }
 
     /// Where it was opened.
-    pub fn path(&self) -> &PathBuf {
+    pub fn path(&self) -> &Path {
         &self.path
     }
 

@@ -12,6 +12,7 @@ use crate::disk::{ReadAt, SECTOR_SIZE};
 use crate::error::{Error, Result, ResultExt};
 use crate::job::Job;
 use crate::positioned::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use crate::size::gigabytes;
 
 const AGAIN: &str = "then run the same command again";
 
@@ -54,12 +55,6 @@ impl fmt::Display for Target {
             Kind::File | Kind::NewFile => Ok(()),
         }
     }
-}
-
-/// As it is printed on cards.
-fn gigabytes(len: u64) -> String {
-    let tenths = len / 100_000_000;
-    format!("{}.{} GB", tenths / 10, tenths % 10)
 }
 
 impl Target {

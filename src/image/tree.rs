@@ -134,9 +134,10 @@ impl Tree {
         let entries = items.into_iter().map(|item| Entry {
             on: FileSystem::Boot,
             path: joined(path, item.name.as_bytes()),
-            kind: match item.is_folder {
-                true => FileKind::Directory,
-                false => FileKind::File,
+            kind: if item.is_folder {
+                FileKind::Directory
+            } else {
+                FileKind::File
             },
             mode: 0,
             uid: 0,

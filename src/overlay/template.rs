@@ -15,6 +15,7 @@ use super::role::Role;
 use super::secret_use::key_of;
 use crate::config::{Node, Origin};
 use crate::error::{Error, Result};
+use crate::parallel::lock;
 use crate::secrets::{REDACTED, Secret, SecretAccess};
 
 /// A rendered text. Without `Debug`: it may hold a secret.
@@ -89,7 +90,7 @@ impl Renderer {
         let get = move |name: &str| {
             source.text(name).map_err(|error| {
                 let message = error.to_string();
-                *slot.lock().unwrap_or_else(|e| e.into_inner()) = Some(error);
+                *lock(&slot) = Some(error);
                 minijinja::Error::new(ErrorKind::InvalidOperation, message)
             })
         };
@@ -224,11 +225,7 @@ impl Renderer {
     }
 
     fn explain(&self, name: &str, error: &minijinja::Error) -> Error {
-        let failure = self
-            .failure
-            .lock()
-            .unwrap_or_else(|e| e.into_inner())
-            .take();
+        let failure = lock(&self.failure).take();
         if let Some(failure) = failure {
             return failure;
         }

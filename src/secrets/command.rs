@@ -3,13 +3,14 @@
 use std::io::{self, IsTerminal, Read};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
 use super::refusal::Refusal;
+use crate::parallel::lock;
 
 /// Secrets and keys are a line or a few; what is larger is another file, or one without an end.
 pub const LIMIT: usize = 64 << 10;
@@ -32,14 +33,14 @@ pub struct Overheard(Arc<Mutex<Vec<Zeroizing<Vec<u8>>>>>);
 impl Overheard {
     fn add(&self, said: Zeroizing<Vec<u8>>) {
         if !said.is_empty() {
-            let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut all = lock(&self.0);
             all.push(said);
         }
     }
 
     /// What was said since the last time.
     pub fn take(&self) -> Vec<Zeroizing<String>> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = lock(&self.0);
         let text =
             |said: Zeroizing<Vec<u8>>| Zeroizing::new(String::from_utf8_lossy(&said).into_owned());
         all.drain(..).map(text).collect()

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock};
 
+use crate::parallel::lock;
+
 /// Results by name.
 pub struct Memo<T> {
     known: Mutex<BTreeMap<String, Arc<OnceLock<T>>>>,
@@ -20,7 +22,7 @@ impl<T: Clone> Memo<T> {
     /// The result for `name`: made now, or the one that was made before.
     pub fn get(&self, name: &str, make: impl FnOnce() -> T) -> T {
         let slot = {
-            let mut known = self.known.lock().unwrap_or_else(|e| e.into_inner());
+            let mut known = lock(&self.known);
             known.entry(name.to_owned()).or_default().clone()
         };
         // Outside of the lock: a password manager that waits for a finger holds up nobody else.

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
+use crate::suggest::did_you_mean;
 use crate::url::Url;
 
 /// An alias of a base image and the folder of the download server that its images lie in. The
@@ -73,14 +74,7 @@ fn folder_of(alias: &str) -> Result<&'static str> {
         return Ok(folder);
     }
     let known: Vec<_> = aliases().collect();
-    let nearest = known
-        .iter()
-        .max_by_key(|known| (strsim::jaro_winkler(alias, known) * 1000.0) as u32)
-        .filter(|known| strsim::jaro_winkler(alias, known) > 0.8);
-    let hint = match nearest {
-        Some(nearest) => format!("did you mean `{nearest}`? "),
-        None => String::new(),
-    };
+    let hint = did_you_mean(alias, &known).map_or(String::new(), |asked| format!("{asked} "));
     Err(
         Error::usage(format!("there is no base image called `{alias}`")).with_hint(format!(
             "{hint}known are {}; a URL with its sha256 or the path of an image file do as well",

@@ -1,6 +1,6 @@
 //! An `.xz` file, open: opened once, its index read once, for all that is done with its blocks.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::container::XzLayout;
 use crate::disk::{RawFile, ReadAt};
@@ -36,7 +36,7 @@ impl XzFile {
     }
 
     /// Where it was opened.
-    pub fn path(&self) -> &PathBuf {
+    pub fn path(&self) -> &Path {
         self.file.path()
     }
 

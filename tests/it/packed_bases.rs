@@ -138,6 +138,50 @@ fn what_a_build_read_of_its_base_serves_the_next() {
     assert!(again == first);
 }
 
+/// Counts who opens a file, as the kernel tells it.
+#[cfg(target_os = "linux")]
+struct Opens(std::os::fd::OwnedFd);
+
+#[cfg(target_os = "linux")]
+impl Opens {
+    fn of(path: &str) -> Self {
+        use rustix::fs::inotify::{CreateFlags, WatchFlags, add_watch, init};
+        let watch = init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).unwrap();
+        // The kernel makes one event of equal ones in a row: what is done between opens keeps them apart.
+        let events = WatchFlags::OPEN | WatchFlags::ACCESS | WatchFlags::CLOSE;
+        add_watch(&watch, path, events).unwrap();
+        Self(watch)
+    }
+
+    /// Since the last time.
+    fn count(&self) -> usize {
+        use rustix::fs::inotify::{ReadFlags, Reader};
+        let mut room = [std::mem::MaybeUninit::uninit(); 4096];
+        let mut reader = Reader::new(&self.0, &mut room);
+        let mut opens = 0;
+        while let Ok(event) = reader.next() {
+            opens += usize::from(event.events().contains(ReadFlags::OPEN));
+        }
+        opens
+    }
+}
+
+/// With its digest known, a build needs the base once: index, image and splice share the open file.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_packed_base_is_opened_once() {
+    let bench = Workbench::new();
+    let own = bench.path("own.img.xz");
+    fs::copy(packed(), &own).unwrap();
+    let own = own.to_str().unwrap();
+    build(&bench, own, &["--format", "img.xz"]);
+    let opens = Opens::of(own);
+    (0..2).for_each(|_| drop(fs::read(own).unwrap()));
+    assert_eq!(opens.count(), 2, "what is counted");
+    build(&bench, own, &["--format", "img.xz"]);
+    assert_eq!(opens.count(), 1);
+}
+
 #[test]
 fn the_digest_of_the_raw_image_is_told_when_asked_for() {
     let bench = Workbench::new();

@@ -1,6 +1,7 @@
 //! Downloads from servers that misbehave: resumed, retried, verified, given up.
 
 use super::*;
+use crate::common::workbench::{Ran, Workbench};
 
 #[test]
 fn a_dropped_connection_is_resumed_where_it_broke() {
@@ -251,6 +252,25 @@ fn a_server_that_says_nothing_more_is_asked_again() {
     let range = format!("bytes={}-", body.len() / 2);
     assert_eq!(log.len(), 2);
     assert_eq!(log[1].header("Range"), Some(range.as_str()));
+}
+
+/// The variables are of the whole process, so a process of its own is asked.
+#[test]
+fn the_variables_for_proxies_are_obeyed() {
+    let base = "http://mirror.lab/a.img";
+    for variable in ["HTTP_PROXY", "http_proxy"] {
+        let (bench, lab) = (Workbench::new(), Lab::new());
+        lab.server.serve(base, vec![b'x'; 600]);
+        let digest = sha256(&[b'x'; 600]);
+        let args = ["-p", "node", "--base", base, "--base-sha256", &digest];
+        let run = |no_proxy: &str| {
+            let mut command = bench.imgbuild(&args);
+            let command = command.env(variable, lab.server.url(""));
+            Ran::of(command.env("NO_PROXY", no_proxy).output().unwrap())
+        };
+        run("elsewhere.lab").assert_fails(1, &["is not a disk image"]);
+        assert_eq!(lab.server.log(base).len(), 1, "{variable}");
+    }
 }
 
 #[test]
