@@ -47,3 +47,13 @@ pub struct PayloadRequest {
     /// when the file lists no sha256.
     pub sums: Option<Location>,
 }
+
+impl PayloadRequest {
+    /// Its name and what is asked for, as the lock file has them; `None` for a file of this computer.
+    pub fn lock_key(&self) -> Option<(String, String)> {
+        match &self.location {
+            Location::Url(url) => Some((self.name.clone(), url.to_string())),
+            Location::File(_) => None,
+        }
+    }
+}

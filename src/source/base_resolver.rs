@@ -10,7 +10,7 @@ use super::sums;
 use crate::clock;
 use crate::digest::{Digest, name_of};
 use crate::error::{Error, Result, ResultExt};
-use crate::lock::{ImageFacts, Location, Pin, Verified};
+use crate::lock::{FileEntry, ImageFacts, Location, Pin, Verified};
 use crate::url::Url;
 
 /// Turns requests for bases into pins: asks the Imager index and checksum files, reads files of this
@@ -26,8 +26,9 @@ impl<'a> BaseResolver<'a> {
         Self { store, pages }
     }
 
-    /// The file that `request` stands for.
-    pub fn resolve(&self, request: &BaseRequest) -> Result<Pin> {
+    /// The file that `request` stands for. What is still the `previous` answer need not be verified
+    /// again.
+    pub fn resolve(&self, request: &BaseRequest, previous: Option<&FileEntry>) -> Result<Pin> {
         match request {
             BaseRequest::Alias(alias) => self.aliased(alias),
             BaseRequest::Url { url, sha256 } => self.at_url(url, *sha256),
@@ -57,12 +58,12 @@ impl<'a> BaseResolver<'a> {
 
     /// The digest of an entry's download. The index and the `.sha256` file must agree; either may
     /// be missing. What is in the cache already was compared when it was downloaded.
-    fn digest_of(&self, entry: &Entry) -> Result<(Digest, Verified)> {
+    fn digest_of(&self, entry: &Entry) -> Result<(Digest, Vec<Verified>)> {
         let indexed = entry.download_sha256;
         if let Some(digest) = &indexed
             && self.store.has(digest)
         {
-            return Ok((*digest, Verified::Index));
+            return Ok((*digest, vec![Verified::Index]));
         }
         match (indexed, self.published_beside(&entry.url)?) {
             (Some(indexed), Some(published)) if indexed != published => {
@@ -73,19 +74,22 @@ impl<'a> BaseResolver<'a> {
                 ))
                 .with_hint("a new release may be going out just now: try again in an hour"))
             }
-            (Some(indexed), _) => Ok((indexed, Verified::Index)),
-            (None, Some(published)) => Ok((published, Verified::PublishedSums)),
+            (Some(indexed), None) => Ok((indexed, vec![Verified::Index])),
+            (Some(indexed), Some(_)) => {
+                Ok((indexed, vec![Verified::Index, Verified::PublishedSums]))
+            }
+            (None, Some(published)) => Ok((published, vec![Verified::PublishedSums])),
             (None, None) => Err(no_digest(&entry.url)),
         }
     }
 
     fn at_url(&self, url: &Url, sha256: Option<Digest>) -> Result<Pin> {
         let (sha256, verified) = match sha256 {
-            Some(sha256) => (sha256, Verified::Given),
+            Some(sha256) => (sha256, vec![Verified::Given]),
             None => {
                 let published = self.published_beside(url)?;
                 let published = published.ok_or_else(|| no_digest(url))?;
-                (published, Verified::PublishedSums)
+                (published, vec![Verified::PublishedSums])
             }
         };
         Ok(Pin {
@@ -116,7 +120,7 @@ impl<'a> BaseResolver<'a> {
             location: Location::File(path.to_owned()),
             size: None,
             sha256: digest,
-            verified,
+            verified: vec![verified],
             resolved: clock::now(),
             image: ImageFacts::default(),
         })

@@ -28,6 +28,8 @@ pub(super) struct Wanted<'a> {
     pub name: &'a str,
     pub checksum: &'a Checksum,
     pub size: Option<u64>,
+    /// What to do when it is something else, if that is known.
+    pub hint: Option<String>,
 }
 
 /// Downloads `wanted` into `cache`, which must be locked for it; returns the digest it is kept under.
@@ -84,10 +86,12 @@ fn mismatch(wanted: &Wanted, found: &Checksum, len: u64) -> Error {
         "{} has the wrong {algorithm}: expected {}, downloaded {found} ({len} bytes) from {}",
         wanted.name, wanted.checksum, wanted.url
     ))
-    .with_hint(format!(
-        "nothing was kept; if this repeats, the file at the URL was replaced or a proxy alters it, \
-         or the expected {algorithm} is that of another file"
-    ))
+    .with_hint(wanted.hint.clone().unwrap_or_else(|| {
+        format!(
+            "nothing was kept; if this repeats, the file at the URL was replaced or a proxy alters it, \
+             or the expected {algorithm} is that of another file"
+        )
+    }))
 }
 
 /// What is known about a partial download, kept beside it.

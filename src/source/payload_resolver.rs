@@ -50,7 +50,7 @@ impl<'a> PayloadResolver<'a> {
             location: request.location.clone(),
             size: None,
             sha256,
-            verified,
+            verified: vec![verified],
             resolved: clock::now(),
             image: ImageFacts::default(),
         })
@@ -108,6 +108,7 @@ impl<'a> PayloadResolver<'a> {
             name,
             checksum: &Checksum::Sha1(sha1),
             size: None,
+            hint: None,
         };
         let _lock = self.store.download_lock(&wanted)?;
         if let Some(digest) = known() {

@@ -80,8 +80,8 @@ struct Fetcher(Store);
 
 impl Fetcher {
     fn find(&self, request: &BaseRequest) -> Result<BaseImage> {
-        let pin = BaseResolver::new(&self.0).resolve(request)?;
-        BaseImages::new(&self.0).open(&pin)
+        let pin = BaseResolver::new(&self.0).resolve(request, None)?;
+        BaseImages::new(&self.0).open(&pin, self.0.fetch(&pin)?)
     }
 
     fn base(&self, request: &BaseRequest) -> Result<BaseImage> {
@@ -120,7 +120,7 @@ struct Artifact {
     path: PathBuf,
     size: u64,
     sha256: Sha,
-    verified: Verified,
+    verified: Vec<Verified>,
 }
 
 fn web(url: &str) -> Location {

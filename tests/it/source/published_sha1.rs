@@ -45,7 +45,7 @@ fn a_published_sha1_verifies_a_download_and_says_which_sha256_to_pin() {
         for _ in 0..2 {
             let artifact = lab.fetcher().payload(&ftl(&lab)).unwrap();
             assert_is_ftl(&lab, &artifact, body);
-            assert_eq!(artifact.verified, Verified::PublishedSha1);
+            assert_eq!(artifact.verified, [Verified::PublishedSha1]);
         }
         assert_eq!(lab.server.log(FTL).len(), before + 1);
         assert_eq!(lab.noted(&format!("sha256 = \"{}\"", sha256(body))), 1);
@@ -83,7 +83,7 @@ fn what_was_verified_by_its_sha1_is_there_offline_for_as_long_as_the_sha1_stays(
     for request in [&ftl(&lab), &request] {
         let artifact = lab.offline().payload(request).unwrap();
         assert_is_ftl(&lab, &artifact, b"binary");
-        assert_eq!(artifact.verified, Verified::PublishedSha1);
+        assert_eq!(artifact.verified, [Verified::PublishedSha1]);
     }
     lab.file("sums", ftl_sums(b"newer").as_bytes());
     let after = lab.offline().payload(&request);
@@ -173,7 +173,7 @@ fn a_sha256_in_the_same_sums_file_wins_over_a_sha1() {
     ] {
         serve_ftl(&lab, b"binary", sums);
         let artifact = lab.fetcher().payload(&ftl(&lab)).unwrap();
-        assert_eq!(artifact.verified, Verified::PublishedSums);
+        assert_eq!(artifact.verified, [Verified::PublishedSums]);
         assert_is_ftl(&lab, &artifact, b"binary");
         fs::remove_file(artifact.path).unwrap();
     }
