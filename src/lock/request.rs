@@ -46,6 +46,8 @@ pub struct PayloadRequest {
     /// A checksum file that lists it; not read when `sha256` is known. A SHA-1 will do for a download
     /// when the file lists no sha256.
     pub sums: Option<Location>,
+    /// Where nothing else is known, the first download is believed and its digest kept.
+    pub first_use: bool,
 }
 
 impl PayloadRequest {

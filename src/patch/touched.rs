@@ -35,6 +35,7 @@ fn paths(plan: &Plan, edit: &Edit) -> Vec<String> {
             paths.push(account.home());
             paths
         }
+        Action::SystemAccount(_) => accounts::FILES[..4].iter().map(|&p| p.to_owned()).collect(),
         Action::Unpack(_) => vec![format!("{}/*", edit.path)],
         Action::EnableUnit => enabled(plan, &edit.path),
         Action::DisableUnit => in_any_folder(&edit.path),

@@ -5,6 +5,7 @@
 //! kept by digest, and shared by builds that run at the same time.
 
 mod archive;
+mod archive_files;
 mod base_request;
 mod base_resolver;
 mod cache;
@@ -23,6 +24,7 @@ mod store;
 mod sums;
 
 pub use archive::{TreeEntry, TreeKind, tar_member, tar_tree};
+pub use archive_files::{tree_files, tree_member};
 pub use base_request::BaseRequest;
 pub use base_resolver::BaseResolver;
 pub use cache_content::{CachedFile, CachedKind, cached_files, unused};

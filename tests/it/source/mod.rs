@@ -406,5 +406,6 @@ fn payload(
         location,
         sha256,
         sums: sums.map(|text| Location::parse(&text).unwrap()),
+        first_use: false,
     })
 }

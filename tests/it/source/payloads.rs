@@ -28,6 +28,7 @@ fn a_payload_is_verified_by_its_digest_or_a_sums_file() {
         location: web(&url),
         sha256: None,
         sums: Some(web(&sums)),
+        first_use: false,
     });
     assert_eq!(offline.unwrap().path, by_digest.path);
 }

@@ -21,6 +21,7 @@ fn ftl(lab: &Lab) -> PayloadRequest {
         location: web(&lab.server.url(FTL)),
         sha256: None,
         sums: Some(web(&lab.server.url(FTL_SUMS))),
+        first_use: false,
     }
 }
 
