@@ -65,12 +65,11 @@ fn fill(client: &Client, job: &Job, wanted: &Wanted, part: &mut Part) -> Result<
                 .retrying(|| attempt(client, job, wanted, part))
                 .map_err(Failure::into_error)?;
         }
-        let found = part.hasher.checksum();
-        if found == *wanted.checksum {
+        if part.hasher.meets(wanted.checksum) {
             return Ok(());
         }
         if !part.was_resumed {
-            return Err(mismatch(wanted, &found, part.len));
+            return Err(mismatch(wanted, &part.hasher.checksum(), part.len));
         }
         job.progress.note(&format!(
             "{} is not what it should be after resuming its download; starting it again",
