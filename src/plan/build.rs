@@ -1,6 +1,6 @@
 //! Makes a plan from a node, its roles and their overlays.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::attributes::attr_of;
@@ -8,6 +8,7 @@ use super::edit::{Action, Attr, Content, Edit, When, edit};
 use super::file_bytes::FileBytes;
 use super::identity::{identity_edits, password_hash};
 use super::node_plan::Plan;
+use super::packages::role_packages;
 use super::role_accounts::system_accounts;
 use super::role_payloads::PayloadPlanner;
 use super::ssh_keys::{check_sudo, read_ssh_keys};
@@ -43,7 +44,16 @@ pub fn plan_node(
         findings.problems.keep(checked)?;
         renderers.push((*role, renderer));
     }
+    let mut packages = BTreeSet::new();
+    for (role, renderer) in &renderers {
+        let found = findings.problems.keep(role_packages(role, renderer))?;
+        packages.extend(found.unwrap_or_default());
+    }
     findings.problems.report()?;
+    let packages: Vec<String> = packages.into_iter().collect();
+    for (_, renderer) in &mut renderers {
+        renderer.know_packages(&packages);
+    }
     let (mut edits, mut next) = (Vec::new(), Vec::new());
     for (role, renderer) in &renderers {
         let planner = RolePlanner {
@@ -65,6 +75,7 @@ pub fn plan_node(
         identity: node.first_boot,
         instance_id: identity.instance_id,
         edits,
+        packages,
         image_size: node.disk.size,
         spare: node.disk.spare,
         table: node.disk.table,
