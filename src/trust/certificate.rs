@@ -145,22 +145,25 @@ fn subkey_in_force(
     }
     let bindings = of_type(SignatureType::SubkeyBinding).map(|signature| (signature, ()));
     let is_valid = |(signature, ()): &(&Signature, ())| is_valid(signature);
-    let (binding, ()) = newest(bindings, is_valid, BINDING, now)?
-        .ok_or(Objection::Unbound("the subkey is not bound to its primary key"))?;
+    let (binding, ()) = newest(bindings, is_valid, BINDING, now)?.ok_or(Objection::Unbound(
+        "the subkey is not bound to its primary key",
+    ))?;
     not_expired("the subkey", &subkey.key, binding, now)?;
     if !binding.key_flags().sign() {
         return Err(Objection::MayNotSign("the subkey"));
     }
     // Without it anyone could bind someone else's key to their own.
     let back = binding.embedded_signature();
-    let back = back.ok_or(Objection::Unbound("the subkey did not sign its primary key"))?;
+    let back = back.ok_or(Objection::Unbound(
+        "the subkey did not sign its primary key",
+    ))?;
     acceptable(back, BACK_SIGNATURE, now)?;
     back.verify_primary_key_binding(&subkey.key, primary)
         .map_err(|_| Objection::Unbound("the subkey did not sign its primary key"))
 }
 
-/// The newest of some signatures that is acceptable and valid. `Ok(None)`: there is none, and none
-/// that is valid but for the policy. An error is the objection to the newest such one.
+/// The newest of some signatures that is acceptable and valid. An error is the objection to the newest
+/// that is not acceptable, where none is good; `Ok(None)`: there is nothing to say of any.
 fn newest<'a, T>(
     signatures: impl Iterator<Item = (&'a Signature, T)>,
     is_valid: impl Fn(&(&'a Signature, T)) -> bool,
@@ -172,10 +175,10 @@ fn newest<'a, T>(
     let mut objection = None;
     for signature in signatures {
         match acceptable(signature.0, what, now) {
-            // Checked in this order: the mathematics are slow.
             Ok(_) if is_valid(&signature) => return Ok(Some(signature)),
-            Err(why) if objection.is_none() && is_valid(&signature) => objection = Some(why),
-            _ => {}
+            Ok(_) => {}
+            // Its mathematics are not checked: it could not count, whatever they say.
+            Err(why) => objection = objection.or(Some(why)),
         }
     }
     objection.map_or(Ok(None), Err)

@@ -107,8 +107,7 @@ fn nothing_follows(signatures: &str) -> Result<(), String> {
 mod tests {
     use super::*;
 
-    const SIGNATURE: &str =
-        "-----BEGIN PGP SIGNATURE-----\n\nabcd\n-----END PGP SIGNATURE-----\n";
+    const SIGNATURE: &str = "-----BEGIN PGP SIGNATURE-----\n\nabcd\n-----END PGP SIGNATURE-----\n";
 
     fn signed(head: &str, body: &str) -> String {
         format!("{BEGIN}\n{head}\n{body}\n{SIGNATURE}")

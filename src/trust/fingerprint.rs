@@ -101,7 +101,13 @@ mod tests {
     #[test]
     fn other_texts_are_none() {
         let (short, no_digit) = ("F4".repeat(19), "G".repeat(40));
-        for text in ["", "D12B2292", &short, &no_digit, "\u{e4}".repeat(20).as_str()] {
+        for text in [
+            "",
+            "D12B2292",
+            &short,
+            &no_digit,
+            "\u{e4}".repeat(20).as_str(),
+        ] {
             assert_eq!(Fingerprint::parse(text), None, "{text}");
         }
     }

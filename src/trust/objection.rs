@@ -69,10 +69,7 @@ impl fmt::Display for Objection {
             Self::NotHere => f.write_str("the key is trusted, but was not available"),
             Self::OlderThanKey { made, key } => {
                 let (made, key) = (day(*made), day(*key));
-                write!(
-                    f,
-                    "it was made on {made}, before its key existed ({key})"
-                )
+                write!(f, "it was made on {made}, before its key existed ({key})")
             }
             Self::Revoked { what, at, reason } => {
                 write!(f, "{what} was revoked")?;

@@ -46,8 +46,10 @@ pub struct Signer {
 pub enum KeySource {
     /// Shipped in the program: see `keys/README.md`.
     Shipped(&'static [u8]),
-    /// Fetched when it is needed, from the first of these URLs that answers. The fingerprint decides
-    /// whether it is the key, not the place.
+    /// Fetched when it is needed, from these URLs in turn until [`Keyring::missing`] no longer names it.
+    /// The fingerprint decides whether it is the key, not the place.
+    ///
+    /// [`Keyring::missing`]: super::Keyring::missing
     Fetched(&'static [&'static str]),
 }
 
@@ -151,6 +153,7 @@ static SIGNERS: [Signer; 9] = [
         name: "Raspberry Pi Archive Signing Key",
         note: "of 2012, RSA-2048, without expiry; its SHA-1 self-signature was renewed on 2025-06-05",
         key: KeySource::Fetched(&[
+            "https://raw.githubusercontent.com/RPi-Distro/pi-gen/arm64/stage0/00-configure-apt/files/raspberrypi-archive-keyring.pgp",
             "https://archive.raspberrypi.com/debian/raspberrypi.gpg.key",
             "https://keyserver.ubuntu.com/pks/lookup?op=get&options=mr&search=0xCF8A1AF502A2AA2D763BAE7E82B129927FA3303E",
         ]),

@@ -198,11 +198,7 @@ fn hint(name: &str, remedy: &str) -> String {
 }
 
 /// All reasons against all signatures, and whose would have been good.
-fn refusal(
-    name: &str,
-    against: &[(Option<Signature>, Objection)],
-    keyring: &Keyring,
-) -> Error {
+fn refusal(name: &str, against: &[(Option<Signature>, Objection)], keyring: &Keyring) -> Error {
     let purpose = keyring.purpose();
     let mut message =
         format!("{name} has no valid signature by a key that is trusted for {purpose}");
@@ -220,7 +216,10 @@ fn refusal(
 }
 
 fn named_issuer(signature: &Signature) -> Option<String> {
-    let fingerprint = signature.issuer_fingerprint().first().map(|f| f.to_string());
+    let fingerprint = signature
+        .issuer_fingerprint()
+        .first()
+        .map(|f| f.to_string());
     let id = signature.issuer_key_id().first().map(|id| id.to_string());
     fingerprint.or(id).map(|text| text.to_uppercase())
 }
