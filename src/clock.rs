@@ -92,9 +92,33 @@ fn civil(day: i64) -> (i64, i64, i64) {
     (year, month, date)
 }
 
+/// The day of a moment in seconds since 1970, as `YYYY-MM-DD` in UTC.
+pub fn date_of(seconds: i64) -> String {
+    // The way back of `parse_date`, after the same source.
+    let day = seconds.div_euclid(DAY) + 719_468;
+    let (era, day_of_era) = (day.div_euclid(146_097), day.rem_euclid(146_097));
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * from_march + 2) / 5 + 1;
+    let month = (from_march + 2) % 12 + 1;
+    let year = era * 400 + year_of_era + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn dates_go_there_and_back() {
+        for day in (0..60_000).step_by(7).chain([11_016, 19_782, 20_512]) {
+            let date = date_of(day * DAY + DAY - 1);
+            assert_eq!(parse_date(&date), Some(day), "{date}");
+        }
+        assert_eq!(date_of(-1), "1969-12-31");
+    }
 
     #[test]
     fn dates_are_days_since_1970() {

@@ -28,5 +28,6 @@ mod secrets;
 mod snapshots;
 mod source;
 mod splice;
+mod trust;
 mod used_ranges;
 mod xz_image;
