@@ -16,7 +16,7 @@
 //! | [`overlay`] | roles: `role.toml`, files, templates; the built-in ones | config, secrets |
 //! | [`plan`] | `Plan` and `Edit`, identity, printing | config, lock, overlay, secrets |
 //! | [`lock`] | requests, the pins that answer them, and `imgbuild.lock` that keeps them: no network | nothing of ours |
-//! | [`source`] | resolvers (request to pin) above the store (pin to file): Imager index, checksum files, downloads, cache, archives | disk, lock, xz |
+//! | [`source`] | resolvers (request to pin) above the store (pin to file): Imager index, checksum files, signatures, archives of packages, downloads, cache | debian, disk, lock, trust, xz |
 //! | [`secrets`] | where secrets come from, each followed once and wiped; the mask of all that is printed | nothing of ours |
 //! | [`xz`] | the container, images read in place, LZMA symbols, the splice; knows no node | disk |
 //! | [`disk`] | raw images, the copy-on-write disk, windows, ranges, partition tables | nothing of ours |

@@ -14,6 +14,9 @@ pub struct SourceArgs {
     /// Use only the cache, never the network
     #[arg(long)]
     pub offline: bool,
+    /// Believe the base image or package archive NAME without its signature; repeatable
+    #[arg(long, value_name = "NAME")]
+    pub insecure_skip_signature: Vec<String>,
 }
 
 impl SourceArgs {
@@ -21,6 +24,8 @@ impl SourceArgs {
     pub fn fetch_options(&self) -> Result<FetchOptions> {
         let mut fetch = FetchOptions::from_env()?;
         fetch.offline = self.offline;
+        let skipped = self.insecure_skip_signature.iter().cloned();
+        fetch.skip_signatures.extend(skipped);
         Ok(fetch)
     }
 }

@@ -20,6 +20,7 @@ mod options;
 mod pages;
 mod payload_resolver;
 mod pins;
+mod signatures;
 mod store;
 mod sums;
 

@@ -1,5 +1,8 @@
 //! Payloads of which only a SHA-1 is published.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
 use super::*;
 
 const FTL: &str = "/v6.7/pihole-FTL-arm64";
@@ -193,7 +196,8 @@ fn a_sha256_in_the_same_sums_file_wins_over_a_sha1() {
 fn a_sha1_read_without_encryption_is_refused() {
     let lab = Lab::new();
     let plain = "http://127.0.0.1.mirror.lab/pihole-FTL-arm64.sha1";
-    let page = json!({"url": plain, "etag": null, "body": ftl_sums(b"binary")});
+    let body = STANDARD.encode(ftl_sums(b"binary"));
+    let page = json!({"url": plain, "etag": null, "body": body});
     let offline = lab.offline();
     let record = format!("pages/{}.json", sha256(plain.as_bytes()));
     fs::write(lab.cache().join(record), page.to_string()).unwrap();
