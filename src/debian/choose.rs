@@ -23,10 +23,11 @@ pub(super) struct Choice<'a> {
 struct Walk<'a> {
     available: &'a Available,
     choice: Choice<'a>,
-    /// Chosen packages whose needs were not looked at yet.
+    /// Chosen packages whose needs were not looked at yet, in their order.
     chosen: VecDeque<&'a str>,
-    /// Relations that several packages could satisfy: by then one of them may have been chosen.
-    open: VecDeque<(&'a str, Relation)>,
+    /// Needs that are being looked at, the next one last: those of a package before those of the
+    /// package that needs it.
+    open: Vec<(&'a str, Relation)>,
 }
 
 /// Chooses `requested` and what it needs. Nothing is chosen for a need that nobody can satisfy.
@@ -45,7 +46,7 @@ pub(super) fn choose<'a>(
             broken_before,
         },
         chosen: VecDeque::new(),
-        open: VecDeque::new(),
+        open: Vec::new(),
     };
     for package in requested {
         walk.take(package, Why::Requested)?;
@@ -67,38 +68,31 @@ fn broken(system: &System<'_>) -> BrokenBefore {
 }
 
 impl<'a> Walk<'a> {
-    /// Looks at the needs of all that is chosen. What has only one answer goes before what has several.
+    /// Looks at the needs of all that is chosen.
     fn run(&mut self) -> Result<()> {
         loop {
-            if let Some(name) = self.chosen.pop_front() {
-                self.look_at(name)?;
-            } else if let Some((by, relation)) = self.open.pop_front() {
+            if let Some((by, relation)) = self.open.pop() {
                 self.settle(by, &relation)?;
+            } else if let Some(name) = self.chosen.pop_front() {
+                self.look_at(name)?;
             } else {
                 return Ok(());
             }
         }
     }
 
+    /// Opens the needs of a package.
     fn look_at(&mut self, name: &'a str) -> Result<()> {
         let system = &self.choice.system;
         let Some(member) = system.get(name) else {
             return Ok(());
         };
         let unmet: Vec<Relation> = system.unmet(member).map(|(_, r)| r.clone()).collect();
-        for relation in unmet {
-            if self.choice.system.satisfies(&relation) {
-                continue;
-            }
-            match *self.solutions(&relation)? {
-                [] => {}
-                [only] => self.take(only, needed(name, &relation))?,
-                [..] => self.open.push_back((name, relation)),
-            }
-        }
+        self.open.extend(unmet.into_iter().rev().map(|r| (name, r)));
         Ok(())
     }
 
+    /// Chooses a package that satisfies a relation, if none does yet.
     fn settle(&mut self, by: &'a str, relation: &Relation) -> Result<()> {
         if self.choice.system.satisfies(relation) {
             return Ok(());
@@ -112,10 +106,11 @@ impl<'a> Walk<'a> {
             }
         }
         // Where none fits, the check tells why the first one does not.
-        match best.or(solutions.first().copied()) {
-            Some(package) => self.take(package, needed(by, relation)),
-            None => Ok(()),
-        }
+        let Some(package) = best.or(solutions.first().copied()) else {
+            return Ok(());
+        };
+        self.put(package, needed(by, relation))?;
+        self.look_at(&package.name)
     }
 
     /// Packages that would satisfy a relation, the best first: alternatives in their order, and of
@@ -167,10 +162,35 @@ impl<'a> Walk<'a> {
         is_upgrade(member, newest).then_some(newest)
     }
 
+    /// Chooses a package, and looks at its needs when its turn comes.
     fn take(&mut self, package: &'a Package, why: Why) -> Result<()> {
-        self.choice.system.put(package)?;
-        self.choice.why.insert(&package.name, why);
         self.chosen.push_back(&package.name);
+        self.put(package, why)
+    }
+
+    /// Puts a package in. Where it is an upgrade, what the base has of the same source moves along, as
+    /// with apt: such packages are only tested together.
+    fn put(&mut self, package: &'a Package, why: Why) -> Result<()> {
+        let system = &mut self.choice.system;
+        let before = system.get(&package.name).map(|member| member.package);
+        system.put(package)?;
+        self.choice.why.insert(&package.name, why);
+        let Some(before) = before else {
+            return Ok(());
+        };
+        let members = self.choice.system.members();
+        let kin = members.filter(|m| !m.is_changed() && m.package.source() == before.source());
+        let upgrades = kin.filter_map(|member| self.upgrade_of(&member.package.name));
+        let upgrades: Vec<&'a Package> = upgrades
+            .filter(|upgrade| upgrade.source() == package.source())
+            .collect();
+        for upgrade in upgrades {
+            // They have nothing to bring along themselves.
+            self.choice.system.put(upgrade)?;
+            let why = Why::MovesWith(package.name.to_string());
+            self.choice.why.insert(&upgrade.name, why);
+            self.chosen.push_back(&upgrade.name);
+        }
         Ok(())
     }
 

@@ -38,6 +38,8 @@ pub enum Priority {
 pub struct Package {
     pub name: Box<str>,
     pub version: Version,
+    /// The source that it is built from, `name (version)`, where either is not the package's own.
+    pub source: Option<Box<str>>,
     /// `all`, or the one that it runs on.
     pub architecture: Box<str>,
     pub multi_arch: MultiArch,
@@ -99,6 +101,7 @@ impl Package {
         Ok(Self {
             name: paragraph.parsed("Package", name)?,
             version: paragraph.parsed("Version", Version::parse)?,
+            source: paragraph.get("Source").map(Box::from),
             architecture: paragraph.parsed("Architecture", architecture)?,
             multi_arch: paragraph
                 .maybe("Multi-Arch", multi_arch)?
@@ -134,6 +137,18 @@ impl Package {
             file: Some(file),
             ..package
         })
+    }
+
+    /// Name and version of the source.
+    pub fn source(&self) -> (&str, &str) {
+        let own = (&*self.name, self.version.as_str());
+        let Some(source) = &self.source else {
+            return own;
+        };
+        match source.split_once('(') {
+            None => (source.trim(), own.1),
+            Some((name, version)) => (name.trim(), version.trim_end().trim_end_matches(')')),
+        }
     }
 
     /// The relations of a field, for a system of `architecture`.
