@@ -19,21 +19,21 @@ use crate::source::{BaseRequest, FetchOptions, Pins, Store};
 pub struct BaseCheck<'a> {
     /// Each node with the place of its base in `facts`.
     subjects: Vec<(Subject<'a>, usize)>,
-    facts: Vec<BaseFacts>,
+    facts: &'a [BaseFacts],
 }
 
 impl<'a> BaseCheck<'a> {
-    /// Reads the facts of each base once.
-    pub fn open(
+    /// `facts` are those of the distinct bases of `bases`.
+    pub fn new(
         project: &'a Project,
         nodes: &[&'a Node],
         plans: &'a [Plan],
+        facts: &'a [BaseFacts],
         bases: &Bases,
     ) -> Result<Self> {
-        let facts = bases.distinct().iter().map(|base| facts_of(base));
         let subjects = nodes.iter().zip(plans).zip(bases.places());
         Ok(Self {
-            facts: facts.collect::<Result<_>>()?,
+            facts,
             subjects: subjects
                 .map(|((node, plan), place)| Ok((subject(project, node, plan)?, place)))
                 .collect::<Result<_>>()?,
@@ -73,7 +73,8 @@ fn subject<'a>(project: &'a Project, node: &'a Node, plan: &'a Plan) -> Result<S
     Ok(Subject { node, roles, plan })
 }
 
-fn facts_of(base: &Base) -> Result<BaseFacts> {
+/// Reads the facts of a base as they are asked for.
+pub fn facts_of(base: &Base) -> Result<BaseFacts> {
     BaseFacts::open(base.disk.clone()).context(|| format!("reading {}", base.description()))
 }
 

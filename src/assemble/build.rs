@@ -1,7 +1,6 @@
 //! The two ways from profiles to nodes: images in files, and one node in memory.
 
 use std::path::PathBuf;
-use std::slice;
 use std::sync::Arc;
 
 use super::bases::{BaseUsage, Demand};
@@ -46,7 +45,11 @@ pub fn build(
     emit::prepare_folder(&outputs.folder)?;
     let store = Store::new(inputs.fetch.clone(), job.clone())?;
     let demand = Demand::of(outputs);
-    let Gathered { bases, payloads } = gather(project, nodes, &plans, inputs, &demand, &store)?;
+    let Gathered {
+        bases,
+        plans,
+        payloads,
+    } = gather(project, nodes, plans, inputs, &demand, &store)?;
     let jobs: Vec<NodeJob<'_>> = plans
         .iter()
         .zip(bases.of_nodes())
@@ -91,19 +94,21 @@ pub fn patched_node(
 ) -> Result<PatchedNode> {
     let plan = project.plan(node, SecretMode::Resolve)?;
     let store = Store::new(inputs.fetch.clone(), job.clone())?;
-    let (plans, demand) = (slice::from_ref(&plan), Demand::of_edits());
-    let Gathered { bases, payloads } = gather(project, &[node], plans, inputs, &demand, &store)?;
-    let base = bases
-        .of_nodes()
-        .next()
-        .ok_or_else(|| Error::failed("no base was opened"))?;
+    let demand = Demand::of_edits();
+    let Gathered {
+        bases,
+        plans,
+        payloads,
+    } = gather(project, &[node], vec![plan], inputs, &demand, &store)?;
+    let made = plans.first().zip(bases.of_nodes().next());
+    let (plan, base) = made.ok_or_else(|| Error::failed("no base was opened"))?;
     let pages = Arc::new(PageStore::new(budget::PAGES, &std::env::temp_dir()));
     let options = PatchOptions {
         payloads: &payloads,
         time: inputs.time.or(base.locked),
         cancel: &job.cancel,
     };
-    let node = NodeJob { plan: &plan, base };
+    let node = NodeJob { plan, base };
     let (disk, patched) = nodes::patch_disk(&node, &pages, &options)?;
     bases.remember(&store, job);
     Ok(PatchedNode { disk, patched })

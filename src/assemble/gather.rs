@@ -1,11 +1,12 @@
 //! All that nodes are made from, pinned, fetched, and held against the nodes.
 
-use super::base_check::BaseCheck;
-use super::bases::{Bases, Demand};
+use super::base_check::{BaseCheck, facts_of};
+use super::bases::{self, Bases, Demand};
 use super::options::Inputs;
-use super::{payloads, requests};
+use super::{packages, payloads, requests};
 use crate::config::Node;
 use crate::error::Result;
+use crate::image::BaseFacts;
 use crate::lock::LockBook;
 use crate::patch::Payloads;
 use crate::plan::Plan;
@@ -15,6 +16,8 @@ use crate::source::{Pins, Store};
 /// What nodes are made from.
 pub struct Gathered {
     pub bases: Bases,
+    /// With the packages that they ask for.
+    pub plans: Vec<Plan>,
     pub payloads: Payloads,
 }
 
@@ -23,7 +26,7 @@ pub struct Gathered {
 pub fn gather(
     project: &Project,
     nodes: &[&Node],
-    plans: &[Plan],
+    mut plans: Vec<Plan>,
     inputs: &Inputs,
     demand: &Demand,
     store: &Store,
@@ -31,10 +34,24 @@ pub fn gather(
     let book = LockBook::open(project.folder(), inputs.lock.clone())?;
     let pins = Pins::new(store, &book);
     let bases = Bases::open(project, nodes, inputs, demand, &pins)?;
-    let base_check = BaseCheck::open(project, nodes, plans, &bases)?;
-    base_check.check()?;
-    let payloads = payloads::load(plans, &pins)?;
-    base_check.check_room(&payloads)?;
+    let facts = bases.distinct().iter().map(|base| facts_of(base));
+    let facts: Vec<BaseFacts> = facts.collect::<Result<_>>()?;
+    BaseCheck::new(project, nodes, &plans, &facts, &bases)?.check()?;
+    let mut found = Payloads::new();
+    for ((node, plan), place) in nodes.iter().zip(&mut plans).zip(bases.places()) {
+        if plan.packages.is_empty() {
+            continue;
+        }
+        let name = bases::request(project, node, inputs)?.name();
+        let base = packages::of_base(name, &facts[place])?;
+        packages::add(plan, &base, &pins, &mut found)?;
+    }
+    payloads::load(&plans, &pins, &mut found)?;
+    BaseCheck::new(project, nodes, &plans, &facts, &bases)?.check_room(&found)?;
     requests::save(&book, project, inputs, store.job())?;
-    Ok(Gathered { bases, payloads })
+    Ok(Gathered {
+        bases,
+        plans,
+        payloads: found,
+    })
 }

@@ -11,6 +11,7 @@ mod nodes;
 mod open_image;
 mod options;
 mod outputs;
+mod packages;
 mod payloads;
 mod requests;
 mod update;

@@ -12,9 +12,8 @@ use crate::source::{Pins, tar_member, tar_tree, tree_files, tree_member};
 /// Bytes of an ELF file that tell what it is for.
 const ELF_HEAD: usize = 64;
 
-/// Loads every payload of `plans`.
-pub fn load(plans: &[Plan], pins: &Pins<'_>) -> Result<Payloads> {
-    let mut payloads = Payloads::new();
+/// Loads every payload of `plans` that is not among `payloads`.
+pub fn load(plans: &[Plan], pins: &Pins<'_>, payloads: &mut Payloads) -> Result<()> {
     for plan in plans {
         for wanted in plan.payloads() {
             if !payloads.contains_key(wanted) {
@@ -24,7 +23,7 @@ pub fn load(plans: &[Plan], pins: &Pins<'_>) -> Result<Payloads> {
             }
         }
     }
-    Ok(payloads)
+    Ok(())
 }
 
 fn load_one(wanted: &PayloadRef, pins: &Pins<'_>) -> Result<LoadedPayload> {

@@ -7,7 +7,7 @@ use super::options::Inputs;
 use crate::config::Node;
 use crate::error::Result;
 use crate::job::Job;
-use crate::lock::{FileKind, LockBook, PayloadRequest, Wanted};
+use crate::lock::{FileKind, LockBook, PackageWish, PayloadRequest, Wanted};
 use crate::project::Project;
 use crate::secrets::SecretMode;
 use crate::source::BaseRequest;
@@ -44,18 +44,23 @@ pub fn save(book: &LockBook, project: &Project, inputs: &Inputs, job: &Job) -> R
 pub struct Requests {
     pub bases: Vec<BaseRequest>,
     pub payloads: Vec<PayloadRequest>,
+    /// Debian packages, with the base that they are for.
+    pub packages: BTreeSet<(String, Vec<String>)>,
 }
 
 /// What `nodes` ask for. No secret is needed to know it.
 pub fn requests(project: &Project, nodes: &[&Node], inputs: &Inputs) -> Result<Requests> {
     let mut requests = Requests::default();
-    for plan in project.plans(nodes, SecretMode::Redact)? {
+    let plans = project.plans(nodes, SecretMode::Redact)?;
+    for (node, plan) in nodes.iter().zip(&plans) {
         let payloads = plan.payloads();
         let payloads = payloads.into_iter().map(|payload| payload.request.clone());
         requests.payloads.extend(payloads);
-    }
-    for node in nodes {
         let base = bases::request(project, node, inputs)?;
+        if !plan.packages.is_empty() {
+            let set = (base.name(), plan.packages.clone());
+            requests.packages.insert(set);
+        }
         if !requests.bases.contains(&base) {
             requests.bases.push(base);
         }
@@ -76,13 +81,21 @@ impl Requests {
                 .map(of(FileKind::Base))
                 .chain(payloads.map(of(FileKind::Payload)))
                 .collect(),
-            package_sets: BTreeSet::new(),
+            package_sets: self.packages.clone(),
         }
+    }
+
+    /// Whether only payloads are called `name`.
+    pub fn is_payload(&self, name: &str) -> bool {
+        self.payloads.iter().any(|payload| payload.name == name)
     }
 
     /// The names by which they can be told to move.
     pub fn names(&self) -> BTreeSet<String> {
         let files = self.wanted().files.into_iter();
-        files.map(|(_, name, _)| name).collect()
+        let wishes = self.packages.iter().flat_map(|(_, wishes)| wishes);
+        let packages = wishes.filter_map(|wish| PackageWish::parse(wish).ok());
+        let packages = packages.flat_map(|wish| wish.names);
+        files.map(|(_, name, _)| name).chain(packages).collect()
     }
 }

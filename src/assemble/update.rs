@@ -2,13 +2,18 @@
 
 use std::collections::BTreeSet;
 
+use super::base_check::facts_of;
+use super::bases::{self, Bases, Demand};
 use super::options::Inputs;
+use super::packages;
 use super::requests::{self, requests};
 use crate::config::Node;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, ResultExt};
 use crate::job::Job;
-use crate::lock::{Change, LOCK_FILE, LockBook, LockPolicy};
+use crate::lock::{Change, LOCK_FILE, LockBook, LockPolicy, PackageEntry};
+use crate::plan::Plan;
 use crate::project::Project;
+use crate::secrets::SecretMode;
 use crate::size::human;
 use crate::source::{Pins, Store};
 use crate::suggest::did_you_mean;
@@ -36,6 +41,9 @@ pub fn update(
     }
     for payload in &asked.payloads {
         pins.payload(payload)?;
+    }
+    if names.is_empty() || names.iter().any(|name| !asked.is_payload(name)) {
+        packages_of(project, &nodes, inputs, &pins)?;
     }
     book.retire(&asked.wanted());
     if !dry_run {
@@ -73,12 +81,43 @@ pub fn fetch(project: &Project, nodes: &[&Node], inputs: &Inputs, job: &Job) -> 
     for payload in &asked.payloads {
         paths.insert(pins.store().fetch(&pins.payload(payload)?)?);
     }
+    for package in packages_of(project, nodes, inputs, &pins)? {
+        paths.insert(pins.fetch_package(&package)?);
+    }
     requests::save(&book, project, inputs, job)?;
     let sizes = paths.iter().filter_map(|path| path.metadata().ok());
     Ok(Fetched {
         files: paths.len(),
         bytes: sizes.map(|metadata| metadata.len()).sum(),
     })
+}
+
+/// The Debian packages of `nodes`. What they are depends on what their bases have.
+fn packages_of(
+    project: &Project,
+    nodes: &[&Node],
+    inputs: &Inputs,
+    pins: &Pins<'_>,
+) -> Result<Vec<PackageEntry>> {
+    let plans = project.plans(nodes, SecretMode::Redact)?;
+    let with_packages = nodes
+        .iter()
+        .zip(&plans)
+        .filter(|(_, plan)| !plan.packages.is_empty());
+    let (nodes, plans): (Vec<&Node>, Vec<&Plan>) =
+        with_packages.map(|(node, plan)| (*node, plan)).unzip();
+    let bases = Bases::open(project, &nodes, inputs, &Demand::of_edits(), pins)?;
+    let mut found = Vec::new();
+    for ((node, plan), base) in nodes.iter().zip(plans).zip(bases.of_nodes()) {
+        let name = bases::request(project, node, inputs)?.name();
+        let base = packages::of_base(name, &facts_of(base)?)?;
+        let (_, packages) = pins
+            .packages(&plan.packages, &base)
+            .context(|| format!("packages of {}", node.hostname))?;
+        found.extend(packages);
+    }
+    bases.remember(pins.store(), pins.store().job());
+    Ok(found)
 }
 
 fn refuse_unknown(names: &[String], asked: &BTreeSet<String>, book: &LockBook) -> Result<()> {

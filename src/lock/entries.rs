@@ -60,6 +60,7 @@ impl FileEntry {
             name: self.name.clone(),
             description: description.clone(),
             location,
+            also: Vec::new(),
             size: self.size,
             sha256: self.sha256,
             verified: self.verified.clone(),
@@ -120,8 +121,8 @@ pub struct PackageEntry {
     pub architecture: String,
     /// URL and suite of the archive that it is from.
     pub archive: String,
-    /// The file below the archive's URL.
-    pub path: String,
+    /// Where the archive has it.
+    pub url: String,
     /// Bytes.
     pub size: u64,
     pub sha256: Digest,
@@ -129,6 +130,11 @@ pub struct PackageEntry {
 }
 
 impl PackageEntry {
+    /// What it is, for people.
+    pub fn title(&self) -> String {
+        format!("{} {}", self.name, self.version)
+    }
+
     /// Names one version of it among all.
     pub fn key(&self) -> String {
         format!("{}={}:{}", self.name, self.version, self.architecture)

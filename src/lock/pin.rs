@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::request::Location;
 use super::verified::Verified;
 use crate::digest::Digest;
+use crate::url::Url;
 
 /// What a request means: one file, by its digest. Fetching it brings that file or an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub struct Pin {
     /// What it is, for people.
     pub description: String,
     pub location: Location,
+    /// Where else it is, when it is not there any more.
+    pub also: Vec<Url>,
     /// Bytes, when that is known before it is fetched.
     pub size: Option<u64>,
     pub sha256: Digest,

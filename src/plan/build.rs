@@ -8,6 +8,7 @@ use super::edit::{Action, Attr, Content, Edit, When, edit};
 use super::file_bytes::FileBytes;
 use super::identity::{identity_edits, password_hash};
 use super::node_plan::Plan;
+use super::order::sort;
 use super::packages::role_packages;
 use super::role_accounts::system_accounts;
 use super::role_payloads::PayloadPlanner;
@@ -68,7 +69,7 @@ pub fn plan_node(
     let identity = identity_edits(node, &ssh_keys, password_hash)?;
     edits.extend(identity.edits);
     refuse_collisions(&edits)?;
-    edits.sort_by(|a, b| order(a).cmp(&order(b)));
+    sort(&mut edits);
     Ok(Plan {
         profile: node.profile.clone(),
         hostname: node.hostname.clone(),
@@ -81,24 +82,6 @@ pub fn plan_node(
         table: node.disk.table,
         next,
     })
-}
-
-/// Deletions, then the account, folders, files, links, attributes, lines, units; by path within.
-fn order(edit: &Edit) -> (u8, Part, &str) {
-    let stage = match edit.action {
-        Action::Remove => 0,
-        Action::Account(_) | Action::SystemAccount(_) => 1,
-        Action::Directory(_) => 2,
-        Action::Unpack(_) => 3,
-        Action::Write(..) => 4,
-        Action::Symlink(_) => 5,
-        Action::SetAttr(_) => 6,
-        Action::SetLine { .. } | Action::Cmdline { .. } | Action::ConfigTxt(_) => 7,
-        Action::DisableUnit => 8,
-        Action::EnableUnit => 9,
-        Action::MaskUnit => 10,
-    };
-    (stage, edit.part, &edit.path)
 }
 
 /// Two edits that put something at the same path contradict each other.

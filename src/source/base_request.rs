@@ -50,9 +50,18 @@ impl BaseRequest {
     /// Its name and what is asked for, as the lock file has them; `None` for a file of this computer.
     pub fn lock_key(&self) -> Option<(String, String)> {
         match self {
-            Self::Alias(alias) => Some((alias.clone(), alias.clone())),
-            Self::Url { url, .. } => Some((url.file_name(), url.to_string())),
+            Self::Alias(alias) => Some((self.name(), alias.clone())),
+            Self::Url { url, .. } => Some((self.name(), url.to_string())),
             Self::Path { .. } => None,
+        }
+    }
+
+    /// What messages and the lock file call it. Of a file of this computer its name.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Alias(alias) => alias.clone(),
+            Self::Url { url, .. } => url.file_name(),
+            Self::Path { path, .. } => name_of(path),
         }
     }
 

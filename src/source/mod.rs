@@ -6,6 +6,7 @@
 
 mod archive;
 mod archive_files;
+mod archives;
 mod base_request;
 mod base_resolver;
 mod cache;
@@ -17,6 +18,7 @@ mod http;
 mod images;
 mod index;
 mod options;
+mod package_resolver;
 mod pages;
 mod payload_resolver;
 mod pins;
@@ -32,6 +34,7 @@ pub use cache_content::{CachedFile, CachedKind, cached_files, unused};
 pub use images::{BaseImage, BaseImages};
 pub use index::aliases;
 pub use options::{DEFAULT_INDEX_URL, FetchOptions};
+pub use package_resolver::{BasePackages, PackageResolver, ResolvedPackages};
 pub use payload_resolver::PayloadResolver;
 pub use pins::Pins;
 pub use store::Store;

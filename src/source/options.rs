@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::clock;
 use crate::error::{Error, Result, ResultExt};
 use crate::trust::{Fingerprint, OwnKey, Purpose, Trust};
 use crate::url::Url;
@@ -16,6 +17,18 @@ pub const DEFAULT_INDEX_URL: &str =
 
 /// Debian's archive of all that its archives ever had.
 const DEFAULT_SNAPSHOT_URL: &str = "https://snapshot.debian.org/archive";
+
+/// How URLs of Debian's archives begin, without their scheme, and what they are called there.
+const DEBIAN_ARCHIVES: [(&str, &str); 3] = [
+    ("deb.debian.org/debian/", "debian"),
+    ("deb.debian.org/debian-security/", "debian-security"),
+    ("security.debian.org/debian-security/", "debian-security"),
+];
+
+/// `20261124T230000Z`.
+fn snapshot_time(time: i64) -> String {
+    clock::utc(time).replace(['-', ':'], "")
+}
 
 /// How to fetch.
 #[derive(Debug, Clone)]
@@ -74,6 +87,20 @@ impl FetchOptions {
             Some(format!("{to}{rest}"))
         });
         found.map_or_else(|| Ok(url.clone()), |text| Url::parse(&text))
+    }
+
+    /// Where Debian keeps the file at `url` of one of its archives as it was at `time`, in seconds since
+    /// 1970; `None` for what is not Debian's.
+    pub(super) fn snapshot(&self, url: &Url, time: i64) -> Result<Option<Url>> {
+        let found = DEBIAN_ARCHIVES.iter().find_map(|(begins, name)| {
+            let path = url.as_str().split_once("://")?.1.strip_prefix(begins)?;
+            Some(format!(
+                "{}/{name}/{}/{path}",
+                self.snapshot_url,
+                snapshot_time(time)
+            ))
+        });
+        found.map(|text| Url::parse(&text)).transpose()
     }
 
     fn from_lookup(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self> {

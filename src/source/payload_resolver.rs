@@ -48,6 +48,7 @@ impl<'a> PayloadResolver<'a> {
             name: request.name.clone(),
             description: request.name.clone(),
             location: request.location.clone(),
+            also: Vec::new(),
             size: None,
             sha256,
             verified: vec![verified],

@@ -43,29 +43,35 @@ impl<'a> Signatures<'a> {
             )
         })?;
         let open = || File::open(path).context(|| format!("cannot read {}", path.display()));
-        let good = self.judged(Purpose::BaseDownloads, |keyring| {
+        let good = self.judged(Purpose::BaseDownloads, &[], |keyring| {
             verify_detached(name, &signature, open, keyring, clock::now())
         })?;
         Ok(Verified::OpenPgp(good.primary.to_string()))
     }
 
-    /// The text that is signed in `bytes`, an `InRelease` file.
+    /// The text that is signed in `bytes`, an `InRelease` file. The pinned ones among `keys` count.
     pub fn of_text(
         &self,
         name: &str,
         bytes: &[u8],
         purpose: Purpose,
+        keys: &[&[u8]],
     ) -> Result<(String, Verified)> {
-        let (text, good) = self.judged(purpose, |keyring| {
+        let (text, good) = self.judged(purpose, keys, |keyring| {
             verify_cleartext(name, bytes, keyring, clock::now())
         })?;
         Ok((text, Verified::OpenPgp(good.primary.to_string())))
     }
 
     /// What `verify` says with the keys that are here, or else with those that can be fetched as well.
-    fn judged<T>(&self, purpose: Purpose, verify: impl Fn(&Keyring) -> Result<T>) -> Result<T> {
+    fn judged<T>(
+        &self,
+        purpose: Purpose,
+        keys: &[&[u8]],
+        verify: impl Fn(&Keyring) -> Result<T>,
+    ) -> Result<T> {
         let trust = &self.store.options.trust;
-        let keyring = Keyring::pinned(purpose, &[], trust)?;
+        let keyring = Keyring::pinned(purpose, keys, trust)?;
         let missing: Vec<&Signer> = keyring.missing(clock::now()).collect();
         match verify(&keyring) {
             Err(error) if error.kind() == ErrorKind::Verification && !missing.is_empty() => {}
@@ -75,8 +81,9 @@ impl<'a> Signatures<'a> {
         for signer in missing {
             fetched.extend(self.key(purpose, signer)?);
         }
-        let fetched: Vec<&[u8]> = fetched.iter().map(Vec::as_slice).collect();
-        verify(&Keyring::pinned(purpose, &fetched, trust)?)
+        let fetched = fetched.iter().map(Vec::as_slice);
+        let all: Vec<&[u8]> = keys.iter().copied().chain(fetched).collect();
+        verify(&Keyring::pinned(purpose, &all, trust)?)
     }
 
     /// A key from the first place that has it. Its fingerprint decides, so it does not matter who brings

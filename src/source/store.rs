@@ -14,6 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::job::Job;
 use crate::lock::{LOCK_FILE, Location, Pin, Verified};
 use crate::positioned::MetadataExt;
+use crate::url::Url;
 
 pub(super) const OFFLINE_HINT: &str = "run the same command once without --offline";
 
@@ -46,26 +47,38 @@ impl Store {
                 Ok(path.clone())
             }
             Location::Url(url) => {
-                let path = self.cache.object(&pin.sha256);
-                let wanted = Wanted {
-                    url,
-                    name: &pin.name,
-                    checksum: &Checksum::Sha256(pin.sha256),
-                    size: pin.size,
-                    hint: replaced_hint(pin),
-                };
-                if path.exists() {
-                    touch(&path);
-                    return Ok(path);
-                }
-                let _lock = self.download_lock(&wanted)?;
-                if !path.exists() {
-                    self.download(&wanted)?;
-                    write_record(&self.cache.name(&pin.sha256), &pin.name)?;
-                }
-                Ok(path)
+                let first = self.fetch_from(url, pin);
+                let others = pin.also.iter();
+                others.fold(first, |fetched, url| match fetched {
+                    Err(error) if error.kind() == ErrorKind::Failed => {
+                        // What is said is what its own place says.
+                        self.fetch_from(url, pin).map_err(|_| error)
+                    }
+                    fetched => fetched,
+                })
             }
         }
+    }
+
+    fn fetch_from(&self, url: &Url, pin: &Pin) -> Result<PathBuf> {
+        let path = self.cache.object(&pin.sha256);
+        let wanted = Wanted {
+            url,
+            name: &pin.name,
+            checksum: &Checksum::Sha256(pin.sha256),
+            size: pin.size,
+            hint: replaced_hint(pin),
+        };
+        if path.exists() {
+            touch(&path);
+            return Ok(path);
+        }
+        let _lock = self.download_lock(&wanted)?;
+        if !path.exists() {
+            self.download(&wanted)?;
+            write_record(&self.cache.name(&pin.sha256), &pin.name)?;
+        }
+        Ok(path)
     }
 
     /// Where it reports to, and what can stop it.
