@@ -14,20 +14,26 @@
 mod available;
 mod check;
 mod choose;
+mod deb;
 mod names;
 mod package;
 mod paragraph;
 mod relation;
+mod release;
 mod resolution;
 mod resolve;
 mod runs;
+mod sources;
 mod status;
 mod system;
 mod version;
 
 pub use available::Available;
+pub use deb::DebControl;
 pub use package::{MultiArch, Package, PackageFile, Priority};
+pub use release::{IndexFile, Release};
 pub use resolution::{Chosen, Resolution, Upgrade, Why};
 pub use resolve::resolve;
+pub use sources::{ArchiveSource, SignedBy, read_list, read_sources};
 pub use status::{Installed, Status};
 pub use version::Version;
