@@ -7,12 +7,13 @@ use crate::config::Node;
 use crate::error::{ErrorKind, Result, ResultExt};
 use crate::image::BaseFacts;
 use crate::job::Job;
+use crate::lock::{LockBook, LockPolicy};
 use crate::patch::Payloads;
 use crate::plan::Plan;
 use crate::problem::Problem;
 use crate::problems::Problems;
 use crate::project::Project;
-use crate::source::{BaseRequest, FetchOptions, Store};
+use crate::source::{BaseRequest, FetchOptions, Pins, Store};
 
 /// Nodes with their plans, and the facts of their bases.
 pub struct BaseCheck<'a> {
@@ -92,6 +93,8 @@ pub fn check_with_bases(
     };
     let store = Store::new(fetch.clone(), job.clone())?;
     let inputs = Inputs::new(base, fetch, None);
+    let book = LockBook::open(project.folder(), LockPolicy::Add)?;
+    let pins = Pins::new(&store, &book);
     let mut problems = Problems::new();
     let mut opened: Vec<(BaseRequest, Option<BaseFacts>)> = Vec::new();
     let mut names = Vec::new();
@@ -99,7 +102,7 @@ pub fn check_with_bases(
         let request = bases::request(project, node, &inputs)?;
         let known = opened.iter().position(|(other, _)| *other == request);
         if known.is_none() {
-            let base = open_here(node, &request, &inputs, &store, &mut problems)?;
+            let base = open_here(node, &request, &inputs, &pins, &mut problems)?;
             names.extend(base.as_ref().map(|base| base.description().to_owned()));
             opened.push((request, base.as_ref().map(facts_of).transpose()?));
         }
@@ -119,10 +122,10 @@ fn open_here(
     node: &Node,
     request: &BaseRequest,
     inputs: &Inputs,
-    store: &Store,
+    pins: &Pins<'_>,
     problems: &mut Problems,
 ) -> Result<Option<Base>> {
-    let opened = bases::open(request, 1, &Demand::of_edits(), inputs.memory, store);
+    let opened = bases::open(request, 1, &Demand::of_edits(), inputs.memory, pins);
     // Of a URL not even the digest need be known here, which is a mistake of the user elsewhere.
     let is_absent = |kind: ErrorKind| match request {
         BaseRequest::Path { .. } => false,

@@ -4,21 +4,21 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use crate::error::{Result, ResultExt};
+use crate::error::{Error, Result, ResultExt};
 use crate::patch::{LoadedPayload, Payloads, check_elf};
-use crate::plan::{PayloadRef, Plan};
-use crate::source::{PayloadResolver, Store, tar_member, tar_tree};
+use crate::plan::{PayloadRef, Plan, Unpack};
+use crate::source::{Pins, tar_member, tar_tree, tree_files, tree_member};
 
 /// Bytes of an ELF file that tell what it is for.
 const ELF_HEAD: usize = 64;
 
 /// Loads every payload of `plans`.
-pub fn load(plans: &[Plan], store: &Store) -> Result<Payloads> {
+pub fn load(plans: &[Plan], pins: &Pins<'_>) -> Result<Payloads> {
     let mut payloads = Payloads::new();
     for plan in plans {
         for wanted in plan.payloads() {
             if !payloads.contains_key(wanted) {
-                let loaded = load_one(wanted, store)
+                let loaded = load_one(wanted, pins)
                     .context(|| format!("payload {} of {}", wanted.request.name, plan.hostname))?;
                 payloads.insert(wanted.clone(), loaded);
             }
@@ -27,11 +27,11 @@ pub fn load(plans: &[Plan], store: &Store) -> Result<Payloads> {
     Ok(payloads)
 }
 
-fn load_one(wanted: &PayloadRef, store: &Store) -> Result<LoadedPayload> {
+fn load_one(wanted: &PayloadRef, pins: &Pins<'_>) -> Result<LoadedPayload> {
     let name = &wanted.request.name;
-    let path = PayloadResolver::new(store)
-        .resolve(&wanted.request)
-        .and_then(|pin| store.fetch(&pin))
+    let path = pins
+        .payload(&wanted.request)
+        .and_then(|pin| pins.store().fetch(&pin))
         .context(|| format!("fetching {name}"))?;
     let loaded = unpack(wanted, path)?;
     if let Some(machine) = &wanted.elf {
@@ -41,17 +41,46 @@ fn load_one(wanted: &PayloadRef, store: &Store) -> Result<LoadedPayload> {
 }
 
 fn unpack(wanted: &PayloadRef, path: PathBuf) -> Result<LoadedPayload> {
-    if let Some(member) = &wanted.member {
-        return tar_member(&path, member).map(LoadedPayload::Bytes);
+    match (&wanted.member, wanted.unpack) {
+        (Some(pattern), Some(Unpack::Files(mode))) => {
+            let entries = tar_tree(&path, wanted.strip)?;
+            tree_files(entries, &path, pattern, mode).map(LoadedPayload::Tree)
+        }
+        (_, Some(_)) => tar_tree(&path, wanted.strip).map(LoadedPayload::Tree),
+        (Some(member), None) => {
+            let bytes = match wanted.strip {
+                0 => tar_member(&path, member),
+                strip => tree_member(tar_tree(&path, strip)?, &path, member),
+            };
+            replaced(bytes?, wanted, member).map(LoadedPayload::Bytes)
+        }
+        (None, None) => whole(path),
     }
-    if wanted.unpack {
-        return tar_tree(&path, wanted.strip).map(LoadedPayload::Tree);
-    }
+}
+
+fn whole(path: PathBuf) -> Result<LoadedPayload> {
     let metadata = path.metadata();
     let len = metadata
         .context(|| format!("cannot read {}", path.display()))?
         .len();
     Ok(LoadedPayload::File(path, len))
+}
+
+/// The file with the texts that the role wants others for.
+fn replaced(bytes: Vec<u8>, wanted: &PayloadRef, member: &str) -> Result<Vec<u8>> {
+    if wanted.replace.is_empty() {
+        return Ok(bytes);
+    }
+    let text = String::from_utf8(bytes).map_err(|_| {
+        Error::usage(format!(
+            "`{member}` is not UTF-8 text, so `replace` cannot be for it"
+        ))
+    })?;
+    let text = wanted
+        .replace
+        .iter()
+        .fold(text, |text, (from, to)| text.replace(from, to));
+    Ok(text.into_bytes())
 }
 
 fn head(payload: &LoadedPayload) -> Result<Vec<u8>> {

@@ -8,8 +8,9 @@ use crate::error::{ErrorKind, Result};
 use crate::ext4::FileKind;
 use crate::image::unit_files;
 use crate::overlay::Part;
-use crate::patch::units;
-use crate::plan::{Account, Action, Content, Edit};
+use crate::patch::accounts::Obstacle;
+use crate::patch::{system_accounts, units};
+use crate::plan::{Account, Action, Content, Edit, SystemAccount};
 use crate::problem::Problem;
 use crate::problems::Problems;
 use crate::suggest::nearest;
@@ -62,6 +63,7 @@ impl Case<'_> {
             Action::EnableUnit => self.enable(edit),
             Action::DisableUnit => self.disable(edit),
             Action::SetAttr(_) => self.attributes(edit),
+            Action::SystemAccount(account) => self.system_account(edit, account),
             Action::Write(..) | Action::Symlink(_) | Action::Directory(_) | Action::Unpack(_) => {
                 self.way(edit)
             }
@@ -199,6 +201,14 @@ impl Case<'_> {
             .filter(|name| name.rsplit_once('.').is_some_and(|(_, k)| k == kind))
             .collect();
         Ok(nearest(unit, &names).map(str::to_owned))
+    }
+
+    /// Something of the base that is where the account should be.
+    fn system_account(&self, edit: &Edit, account: &SystemAccount) -> Result<Option<Problem>> {
+        let base = self.facts.accounts()?;
+        let found = system_accounts::obstacles(&base.passwd, &base.group, account);
+        let told = |obstacle: Obstacle| self.tell(edit, obstacle.what).with_hint(obstacle.hint);
+        Ok(found.into_iter().next().map(told))
     }
 
     fn attributes(&self, edit: &Edit) -> Result<Option<Problem>> {

@@ -167,10 +167,7 @@ fn check_rule(
 ) -> Result<()> {
     let items: Vec<Value> = match &rule.each {
         None => vec![Value::UNDEFINED],
-        Some(list) => {
-            let list = renderer.eval(list, &Value::UNDEFINED)?;
-            list.try_iter().map(Iterator::collect).unwrap_or_default()
-        }
+        Some(list) => renderer.items(list)?,
     };
     let held = renderer.eval_each(&rule.that, &items)?;
     for (index, (item, held)) in items.iter().zip(held).enumerate() {

@@ -4,8 +4,10 @@ use md4::{Digest, Md4};
 use minijinja::{Environment, Error, ErrorKind, Value};
 use zeroize::Zeroizing;
 
+use super::balloon;
 use super::host_key::HostKey;
 use crate::config::Cidr;
+use crate::secrets::REDACTED;
 
 /// Adds all filters to `env`.
 pub fn register(env: &mut Environment<'_>) {
@@ -18,6 +20,7 @@ pub fn register(env: &mut Environment<'_>) {
     env.add_filter("cidr_host", cidr_host);
     env.add_filter("cidr_netmask", cidr_netmask);
     env.add_filter("nt_hash", nt_hash);
+    env.add_filter("balloon_sha256", balloon_sha256);
     env.add_filter("uuid5", uuid5);
     env.add_filter("ssh_host_key", ssh_host_key);
 }
@@ -91,6 +94,15 @@ fn nt_hash(password: &str) -> String {
         .iter()
         .map(|b| format!("{b:02X}"))
         .collect()
+}
+
+/// What Pi-hole keeps of a password, for the node `owner`.
+fn balloon_sha256(password: &str, owner: &str) -> String {
+    // A hash made of the placeholder would look like the real one.
+    if password == REDACTED {
+        return REDACTED.to_owned();
+    }
+    balloon::pihole_hash(password, owner)
 }
 
 /// The UUID (version 5, RFC 9562) of `name` within a namespace, which is any text.

@@ -1,6 +1,8 @@
 //! Roles: overlay folders with files, templates, options, payloads and units. `docs/roles.md`
 //! describes the format for people who write one.
 
+mod account_spec;
+mod balloon;
 mod catalog;
 mod check;
 mod context;
@@ -15,11 +17,12 @@ mod secret_use;
 mod shared_secrets;
 mod template;
 
+pub use account_spec::{AccountSpec, system_id};
 pub use catalog::Catalog;
 pub use check::{Findings, check_roles, check_rules};
 pub use context::{ClusterContext, NodeContext, USER_ID};
 pub use files::{FileKind, OverlayFile, Part, clean_path};
-pub use role::{Payload, Role, parse_mode, parse_owner};
+pub use role::{Member, Payload, Role, parse_mode, parse_owner};
 pub use secret_check::check_secrets;
 pub use shared_secrets::check_shared_secrets;
 pub use template::Renderer;

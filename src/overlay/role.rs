@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::account_spec::AccountSpec;
 use super::files::{Entry, MANIFEST, OverlayFile, Part, clean_path, overlay_files};
 use super::required::Required;
 use super::secret_use::SecretUse;
@@ -54,6 +55,11 @@ pub struct Manifest {
     pub secrets: BTreeMap<String, SecretUse>,
     #[serde(default)]
     pub payload: Vec<Payload>,
+    /// System accounts, by their names, which may be templates.
+    #[serde(default)]
+    pub accounts: BTreeMap<String, AccountSpec>,
+    #[serde(default)]
+    pub packages: Packages,
     #[serde(default)]
     pub units: Units,
     #[serde(default)]
@@ -148,19 +154,57 @@ pub struct OptionSpec {
 pub struct Payload {
     pub name: String,
     pub when: Option<String>,
+    /// Expression for a list: one payload for each `item` of it.
+    pub each: Option<String>,
     pub url: Option<String>,
     pub file: Option<String>,
     pub sums: Option<String>,
     pub sha256: Option<String>,
+    /// Nothing is published to verify it by: the digest of the first download is kept.
+    #[serde(default)]
+    pub pin: bool,
     pub member: Option<String>,
     #[serde(default)]
     pub unpack: bool,
     #[serde(default)]
     pub strip: usize,
+    /// Files of an unpacked archive that are put elsewhere as well.
+    #[serde(default)]
+    pub members: Vec<Member>,
     pub path: String,
     #[serde(default = "default_mode")]
     pub mode: String,
     pub elf: Option<String>,
+}
+
+/// A file of an archive and its place in the image.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Member {
+    /// Path in the archive, without what `strip` drops. With a `*` in its last part: every file of that
+    /// folder that fits.
+    pub from: String,
+    /// Its path in the image; with a `*` in `from` the folder that the files go into.
+    pub to: String,
+    #[serde(default = "default_mode")]
+    pub mode: String,
+    /// Texts of the file and what each becomes, wherever it occurs. Not for patterns.
+    #[serde(default)]
+    pub replace: Vec<(String, String)>,
+}
+
+impl Member {
+    /// Whether it stands for any number of files.
+    pub fn is_pattern(&self) -> bool {
+        self.from.contains('*')
+    }
+}
+
+/// Packages of the base's distribution that the role needs.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Packages {
+    pub install: Vec<String>,
 }
 
 fn default_mode() -> String {
@@ -250,7 +294,9 @@ impl Role {
             parse_mode(mode).map_err(|why| usage(format!("mode of {path}: {why}")))?;
         }
         for (path, owner) in &m.owners {
-            parse_owner(owner).map_err(|why| usage(format!("owner of {path}: {why}")))?;
+            if !is_template(owner) {
+                parse_owner(owner).map_err(|why| usage(format!("owner of {path}: {why}")))?;
+            }
         }
         for payload in &m.payload {
             let what = format!("payload {}", payload.name);
@@ -258,6 +304,13 @@ impl Role {
             if payload.url.is_none() && payload.file.is_none() {
                 return Err(usage(format!("{what} has neither `url` nor `file`")));
             }
+            for member in &payload.members {
+                check_member(member).map_err(|why| usage(format!("{what}: {why}")))?;
+            }
+        }
+        for (name, account) in &m.accounts {
+            let rules = account.check();
+            rules.map_err(|why| usage(format!("account {name}: {why}")))?;
         }
         Ok(())
     }
@@ -320,16 +373,17 @@ impl Role {
             }
         }
         for payload in &m.payload {
-            let what =
-                if payload.url.is_some() && payload.sums.is_none() && payload.sha256.is_none() {
-                    "has a `url`, and neither `sums` nor `sha256` to verify it by"
-                } else if payload.url.is_some() && payload.file.is_some() {
-                    "has both `url` and `file`; make two payloads with `when`"
-                } else if payload.strip > 0 && !payload.unpack {
-                    "has `strip`, which is for archives that are unpacked (`unpack = true`)"
-                } else {
-                    continue;
-                };
+            let what = if payload.url.is_some() && !is_verifiable(payload) {
+                "has a `url`, and neither `sums` nor `sha256` to verify it by (`pin = true`: by the first download)"
+            } else if payload.url.is_some() && payload.file.is_some() {
+                "has both `url` and `file`; make two payloads with `when`"
+            } else if payload.strip > 0 && !payload.unpack {
+                "has `strip`, which is for archives that are unpacked (`unpack = true`)"
+            } else if !payload.members.is_empty() && !payload.unpack {
+                "has `members`, which are for archives that are unpacked (`unpack = true`)"
+            } else {
+                continue;
+            };
             problems.push(Problem::new(
                 place,
                 format!("payload {} {what}", payload.name),
@@ -389,6 +443,33 @@ impl Role {
                 .collect(),
         }
     }
+}
+
+fn is_verifiable(payload: &Payload) -> bool {
+    payload.sums.is_some() || payload.sha256.is_some() || payload.pin
+}
+
+/// Whether `text` is known only once it is rendered.
+fn is_template(text: &str) -> bool {
+    text.contains("{{") || text.contains("{%")
+}
+
+fn check_member(member: &Member) -> std::result::Result<(), String> {
+    let from = &member.from;
+    parse_mode(&member.mode).map_err(|why| format!("member {from}: {why}"))?;
+    if !member.is_pattern() {
+        return Ok(());
+    }
+    let (folder, name) = from.rsplit_once('/').unwrap_or(("", from));
+    if folder.contains('*') || name.matches('*').count() > 1 {
+        return Err(format!(
+            "member {from}: one `*` can stand in the name of the file, and none before it"
+        ));
+    }
+    if !member.replace.is_empty() {
+        return Err(format!("member {from}: `replace` is for one file"));
+    }
+    Ok(())
 }
 
 impl OptionSpec {

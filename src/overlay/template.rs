@@ -137,14 +137,16 @@ impl Renderer {
 
     /// Renders a string of role.toml, which cannot hold a secret.
     pub fn text(&self, text: &str) -> Result<String> {
-        let rendered = self.render(&format!("{}: `{text}`", self.place), text)?;
-        if rendered.secret {
-            return Err(Error::usage(format!(
-                "{}: `{text}`: secrets can only go into files of the root partition",
-                self.place
-            )));
-        }
-        Ok(rendered.text)
+        self.text_of(text, &Value::UNDEFINED)
+    }
+
+    /// The same for a string that may name an `item`.
+    pub fn text_of(&self, text: &str, item: &Value) -> Result<String> {
+        self.without_secret(
+            text,
+            item,
+            "secrets can only go into files of the root partition",
+        )
     }
 
     /// Evaluates a condition; an absent one holds.
@@ -153,6 +155,12 @@ impl Renderer {
             None => Ok(true),
             Some(condition) => Ok(self.eval(condition, &Value::UNDEFINED)?.is_true()),
         }
+    }
+
+    /// The items of an expression for a list; of anything else there are none.
+    pub fn items(&self, list: &str) -> Result<Vec<Value>> {
+        let list = self.eval(list, &Value::UNDEFINED)?;
+        Ok(list.try_iter().map(Iterator::collect).unwrap_or_default())
     }
 
     /// The value of an expression that may name an `item` beside what templates see.
@@ -184,18 +192,26 @@ impl Renderer {
 
     /// A message, rendered with an `item`. It cannot hold a secret.
     pub fn message(&self, text: &str, item: &Value) -> Result<String> {
+        self.without_secret(text, item, "a message cannot hold a secret")
+    }
+
+    fn without_secret(&self, text: &str, item: &Value, why: &str) -> Result<String> {
         self.used.store(false, Ordering::SeqCst);
-        let message = self
+        let name = format!("{}: `{text}`", self.place);
+        let rendered = self
             .env
-            .render_str(text, self.with_item(item))
-            .map_err(|error| self.explain(&format!("{}: `{text}`", self.place), &error))?;
+            .render_named_str(&name, text, self.with_item(item))
+            .map_err(|error| self.explain(&name, &error))?;
         if self.used.load(Ordering::SeqCst) {
-            return Err(Error::usage(format!(
-                "{}: `{text}`: a message cannot hold a secret",
-                self.place
-            )));
+            return Err(Error::usage(format!("{name}: {why}")));
         }
-        Ok(message)
+        Ok(rendered)
+    }
+
+    /// From now on templates see which Debian packages the roles of the node ask for, as `packages`.
+    pub fn know_packages(&mut self, packages: &[String]) {
+        let packages = Value::from(packages.to_vec());
+        self.context = context! { packages, ..self.context.clone() };
     }
 
     fn with_item(&self, item: &Value) -> Value {

@@ -123,13 +123,15 @@ pub fn obstacles(passwd: &str, group: &str, account: &Account) -> Vec<Obstacle> 
     found
 }
 
-fn lines(text: &str) -> impl Iterator<Item = Vec<&str>> {
+/// The fields of each line of an account file.
+pub(super) fn lines(text: &str) -> impl Iterator<Item = Vec<&str>> {
     text.lines()
         .filter(|l| !l.is_empty())
         .map(|l| l.split(':').collect())
 }
 
-fn number(fields: &[&str], index: usize) -> Option<u32> {
+/// The field at `index` as a number.
+pub(super) fn number(fields: &[&str], index: usize) -> Option<u32> {
     fields.get(index)?.parse().ok()
 }
 

@@ -7,7 +7,7 @@
 //! | `fit.rs`, `fit_base.rs`, `cloud_init.rs` | what a base is for a plan, told before anything is written |
 //! | `needs.rs`, `room.rs` | what edits take of the root file system, and making room for it |
 //! | `boot_files.rs`, `config_txt.rs` | edits of the boot partition |
-//! | `root.rs`, `accounts.rs`, `units.rs` | edits of the root file system |
+//! | `root.rs`, `accounts.rs`, `system_accounts.rs`, `units.rs` | edits of the root file system |
 //! | `payload.rs` | payloads as patching takes them |
 //! | `touched.rs` | which paths an edit touches |
 
@@ -23,6 +23,7 @@ mod options;
 mod payload;
 mod room;
 mod root;
+pub(crate) mod system_accounts;
 mod touched;
 pub(crate) mod units;
 

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::payload::{self, Payloads};
+use super::accounts;
+use super::payload::{self, LoadedPayload, Payloads};
 use super::root::SKELETON;
 use super::units;
 use crate::error::{Result, ResultExt};
@@ -45,6 +46,11 @@ fn brought<'a>(edits: &[&'a Edit], payloads: &'a Payloads) -> Result<BTreeMap<St
             Action::Write(Content::Bytes(bytes), _) => {
                 files.insert(edit.path.clone(), &**bytes);
             }
+            Action::Write(Content::Payload(wanted), _) => {
+                if let LoadedPayload::Bytes(bytes) = payload::find(payloads, wanted)? {
+                    files.insert(edit.path.clone(), bytes.as_slice());
+                }
+            }
             Action::Unpack(wanted) => {
                 for entry in payload::tree(payloads, wanted)? {
                     if let TreeKind::File { content } = &entry.kind {
@@ -76,6 +82,7 @@ impl Counter<'_> {
             Action::Symlink(target) => self.estimate.symlink(path, target),
             Action::SetLine { line, .. } => self.rewrite(path, line.len() as u64 + 1),
             Action::Account(account) => self.account(account),
+            Action::SystemAccount(_) => self.account_files(),
             Action::EnableUnit => self.enable(path),
             Action::MaskUnit => {
                 let link = units::mask(path);
@@ -119,9 +126,7 @@ impl Counter<'_> {
     }
 
     fn account(&mut self, account: &Account) -> Result<()> {
-        for file in ["passwd", "shadow", "group", "gshadow", "subuid", "subgid"] {
-            self.rewrite(&format!("/etc/{file}"), ONE_LINE)?;
-        }
+        self.account_files()?;
         let home = account.home();
         if self.fs.stat(&home)?.is_some() {
             return Ok(());
@@ -136,6 +141,13 @@ impl Counter<'_> {
                     self.estimate.file(&format!("{home}/{}", entry.name), len)?;
                 }
             }
+        }
+        Ok(())
+    }
+
+    fn account_files(&mut self) -> Result<()> {
+        for path in accounts::FILES {
+            self.rewrite(path, ONE_LINE)?;
         }
         Ok(())
     }

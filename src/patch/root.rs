@@ -2,12 +2,12 @@
 
 use super::accounts::{self, AccountFiles};
 use super::options::PatchOptions;
-use super::{payload, units};
+use super::{payload, system_accounts, units};
 use crate::disk::partition_table::NewIds;
 use crate::error::{Error, Result, ResultExt};
 use crate::ext4::{Attr as FsAttr, Ext4, FileKind};
 use crate::image::unit_files;
-use crate::plan::{Account, Action, Attr, Content, Edit, PayloadRef};
+use crate::plan::{Account, Action, Attr, Content, Edit, PayloadRef, SystemAccount};
 use crate::source::TreeKind;
 
 const SECONDS_PER_DAY: i64 = 86_400;
@@ -48,6 +48,7 @@ impl<'a> RootEditor<'a> {
             Action::SetAttr(attr) => self.fs.set_attr(path, &self.attr(*attr)),
             Action::SetLine { prefix, line } => self.set_line(path, prefix, line),
             Action::Account(account) => self.account(account),
+            Action::SystemAccount(account) => self.system_account(account),
             Action::EnableUnit => self.enable(path),
             Action::DisableUnit => self.disable(path),
             Action::MaskUnit => {
@@ -176,6 +177,20 @@ impl<'a> RootEditor<'a> {
     }
 
     fn account(&mut self, account: &Account) -> Result<()> {
+        let day = self.time / SECONDS_PER_DAY;
+        let before = self.edit_accounts(|files| accounts::apply(files, account, day))?;
+        self.home(account, before.home.as_deref())
+    }
+
+    fn system_account(&mut self, account: &SystemAccount) -> Result<()> {
+        let day = self.time / SECONDS_PER_DAY;
+        self.edit_accounts(|files| system_accounts::apply(files, account, day))
+    }
+
+    fn edit_accounts<T>(
+        &mut self,
+        change: impl FnOnce(&mut AccountFiles) -> Result<T>,
+    ) -> Result<T> {
         let mut texts = Vec::new();
         for path in accounts::FILES {
             texts.push(self.text(path)?);
@@ -193,7 +208,7 @@ impl<'a> RootEditor<'a> {
             subuid: text(4),
             subgid: text(5),
         };
-        let before = accounts::apply(&mut files, account, self.time / SECONDS_PER_DAY)?;
+        let done = change(&mut files)?;
         let after = [
             files.passwd,
             files.shadow,
@@ -205,7 +220,7 @@ impl<'a> RootEditor<'a> {
         for ((path, new), old) in accounts::FILES.into_iter().zip(after).zip(texts) {
             self.set_text(path, &old, &new)?;
         }
-        self.home(account, before.home.as_deref())
+        Ok(done)
     }
 
     /// The home folder keeps what the base's user had, or starts from /etc/skel.

@@ -35,6 +35,7 @@ fn paths(plan: &Plan, edit: &Edit) -> Vec<String> {
             paths.push(account.home());
             paths
         }
+        Action::SystemAccount(_) => accounts::FILES[..4].iter().map(|&p| p.to_owned()).collect(),
         Action::Unpack(_) => vec![format!("{}/*", edit.path)],
         Action::EnableUnit => enabled(plan, &edit.path),
         Action::DisableUnit => in_any_folder(&edit.path),
@@ -124,6 +125,7 @@ mod tests {
             identity: FirstBoot::Auto,
             instance_id: String::new(),
             edits,
+            packages: Vec::new(),
             image_size: None,
             spare: 0,
             table: DiskTable::Keep,

@@ -16,6 +16,18 @@ pub struct Account {
     pub password_hash: Option<Secret>,
 }
 
+/// An account of a service: nobody can log in to it. Its group has the same name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SystemAccount {
+    pub name: String,
+    pub uid: u32,
+    pub gid: u32,
+    pub home: String,
+    pub shell: String,
+    /// Further groups.
+    pub groups: Vec<String>,
+}
+
 impl Account {
     /// The user's folder.
     pub fn home(&self) -> String {

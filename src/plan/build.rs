@@ -1,27 +1,26 @@
 //! Makes a plan from a node, its roles and their overlays.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use super::attributes::attr_of;
 use super::edit::{Action, Attr, Content, Edit, When, edit};
 use super::file_bytes::FileBytes;
 use super::identity::{identity_edits, password_hash};
 use super::node_plan::Plan;
-use super::payload::PayloadRef;
+use super::packages::role_packages;
+use super::role_accounts::system_accounts;
+use super::role_payloads::PayloadPlanner;
 use super::ssh_keys::{check_sudo, read_ssh_keys};
 use crate::config::{Kind, Node, Value};
-use crate::digest::Digest;
 use crate::error::{Error, Result, ResultExt};
-use crate::home_path::expand;
-use crate::lock::{Location, PayloadRequest};
 use crate::overlay::{
-    Catalog, ClusterContext, FileKind, Findings, NodeContext, OverlayFile, Part, Payload, Renderer,
-    Role, check_rules, check_secrets, clean_path, parse_mode, parse_owner,
+    Catalog, ClusterContext, FileKind, Findings, NodeContext, OverlayFile, Part, Renderer, Role,
+    check_rules, check_secrets, parse_mode,
 };
 use crate::problem::Problem;
 use crate::problems::Problems;
 use crate::secrets::SecretAccess;
-use crate::url::Url;
 
 /// Plans one node of the cluster that `shared` describes.
 pub fn plan_node(
@@ -45,7 +44,16 @@ pub fn plan_node(
         findings.problems.keep(checked)?;
         renderers.push((*role, renderer));
     }
+    let mut packages = BTreeSet::new();
+    for (role, renderer) in &renderers {
+        let found = findings.problems.keep(role_packages(role, renderer))?;
+        packages.extend(found.unwrap_or_default());
+    }
     findings.problems.report()?;
+    let packages: Vec<String> = packages.into_iter().collect();
+    for (_, renderer) in &mut renderers {
+        renderer.know_packages(&packages);
+    }
     let (mut edits, mut next) = (Vec::new(), Vec::new());
     for (role, renderer) in &renderers {
         let planner = RolePlanner {
@@ -67,6 +75,7 @@ pub fn plan_node(
         identity: node.first_boot,
         instance_id: identity.instance_id,
         edits,
+        packages,
         image_size: node.disk.size,
         spare: node.disk.spare,
         table: node.disk.table,
@@ -78,7 +87,7 @@ pub fn plan_node(
 fn order(edit: &Edit) -> (u8, Part, &str) {
     let stage = match edit.action {
         Action::Remove => 0,
-        Action::Account(_) => 1,
+        Action::Account(_) | Action::SystemAccount(_) => 1,
         Action::Directory(_) => 2,
         Action::Unpack(_) => 3,
         Action::Write(..) => 4,
@@ -143,8 +152,10 @@ impl RolePlanner<'_> {
             edits.extend(self.file(file)?);
         }
         for payload in &self.role.manifest.payload {
-            edits.extend(self.payload(payload)?);
+            let of_role = PayloadPlanner::new(self.role, self.renderer, self.project);
+            edits.extend(of_role.edits(payload)?);
         }
+        edits.extend(system_accounts(self.role, self.renderer)?);
         self.tables(&mut edits)?;
         self.boot(&mut edits)?;
         self.units(&mut edits)?;
@@ -159,20 +170,6 @@ impl RolePlanner<'_> {
     fn is_there(&self, path: &str) -> Result<bool> {
         let condition = self.role.manifest.when.get(path);
         self.renderer.holds(condition.map(String::as_str))
-    }
-
-    fn attr(&self, path: &str, default_mode: u32) -> Result<Attr> {
-        let manifest = &self.role.manifest;
-        let usage = |why| Error::usage(format!("{}/role.toml: {path}: {why}", self.role.label));
-        let mode = match manifest.modes.get(path) {
-            Some(text) => parse_mode(text).map_err(usage)?,
-            None => default_mode,
-        };
-        let (uid, gid) = match manifest.owners.get(path) {
-            Some(text) => parse_owner(text).map_err(usage)?,
-            None => (0, 0),
-        };
-        Ok(Attr { mode, uid, gid })
     }
 
     fn file(&self, file: &OverlayFile) -> Result<Option<Edit>> {
@@ -195,52 +192,12 @@ impl RolePlanner<'_> {
                 (rendered.text.into_bytes(), rendered.secret)
             }
         };
-        let attr = self.attr(&file.path, 0o644)?;
+        let attr = attr_of(self.role, self.renderer, &file.path, 0o644)?;
         if secret {
             keep_secret(file, attr)?;
         }
         let action = Action::Write(Content::Bytes(FileBytes::new(bytes, secret)), attr);
         Ok(Some(self.edit(file.part, &file.path, action)))
-    }
-
-    fn payload(&self, payload: &Payload) -> Result<Option<Edit>> {
-        let render = |text: &Option<String>| -> Result<Option<String>> {
-            let text = text.as_deref().map(|t| self.renderer.text(t)).transpose()?;
-            Ok(text.filter(|t| !t.is_empty()))
-        };
-        if !self.renderer.holds(payload.when.as_deref())? {
-            return Ok(None);
-        }
-        let place = || format!("{}/role.toml: payload {}", self.role.label, payload.name);
-        let usage = |why: String| Error::usage(format!("{}: {why}", place()));
-        let location = match (render(&payload.file)?, render(&payload.url)?) {
-            (Some(file), _) => Location::File(expand(&file, self.project)),
-            (None, Some(url)) => Location::Url(Url::parse(&url).context(place)?),
-            (None, None) => return Err(usage("neither `file` nor `url` has a value".into())),
-        };
-        let sums = render(&payload.sums)?.map(|sums| Location::parse(&sums).context(place));
-        let sha256 = render(&payload.sha256)?.map(|text| Digest::given(&text, &payload.name));
-        let path = clean_path(&self.renderer.text(&payload.path)?).map_err(usage)?;
-        let reference = PayloadRef {
-            request: PayloadRequest {
-                name: payload.name.clone(),
-                location,
-                sha256: sha256.transpose()?,
-                sums: sums.transpose()?,
-            },
-            member: render(&payload.member)?,
-            unpack: payload.unpack,
-            strip: payload.strip,
-            elf: payload.elf.clone(),
-        };
-        let action = if payload.unpack {
-            Action::Unpack(Box::new(reference))
-        } else {
-            let mode = parse_mode(&payload.mode).map_err(usage)?;
-            let attr = self.attr(&path, mode)?;
-            Action::Write(Content::Payload(Box::new(reference)), attr)
-        };
-        Ok(Some(self.edit(Part::Root, &path, action)))
     }
 
     /// [directories], [links], [remove], and modes or owners of what the base has.
@@ -249,7 +206,7 @@ impl RolePlanner<'_> {
         for (path, mode) in &manifest.directories {
             if self.is_there(path)? {
                 let mode = parse_mode(mode).map_err(Error::usage)?;
-                let action = Action::Directory(self.attr(path, mode)?);
+                let action = Action::Directory(attr_of(self.role, self.renderer, path, mode)?);
                 edits.push(self.edit(Part::Root, path, action));
             }
         }
@@ -268,7 +225,7 @@ impl RolePlanner<'_> {
             let brought = edits.iter().any(|e| e.path == *path)
                 || self.role.files.iter().any(|f| f.path == *path);
             if !brought && manifest.modes.contains_key(path) && self.is_there(path)? {
-                let action = Action::SetAttr(self.attr(path, 0o755)?);
+                let action = Action::SetAttr(attr_of(self.role, self.renderer, path, 0o755)?);
                 edits.push(self.edit(Part::Root, path, action));
             }
         }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::account::Account;
+use super::account::{Account, SystemAccount};
 use super::file_bytes::FileBytes;
 use super::payload::PayloadRef;
 use crate::overlay::Part;
@@ -92,6 +92,8 @@ pub enum Action {
     },
     /// The account: `path` is /etc/passwd, its sister files follow.
     Account(Account),
+    /// The same for an account of a service.
+    SystemAccount(SystemAccount),
     /// Links that the unit's own [Install] section asks for.
     EnableUnit,
     DisableUnit,

@@ -2,23 +2,28 @@
 //! needs no base image and fetches nothing, and patching obeys nothing else.
 
 mod account;
+mod attributes;
 mod build;
 mod edit;
 mod file_bytes;
 mod identity;
 mod node_plan;
+mod packages;
 mod payload;
 mod print;
+mod role_accounts;
+mod role_payloads;
 mod show;
 mod ssh_key;
 mod ssh_keys;
 
-pub use account::Account;
+pub use account::{Account, SystemAccount};
 pub use build::plan_node;
 pub use edit::{Action, Attr, Content, Edit, When};
 pub use file_bytes::FileBytes;
 pub use identity::locale_line;
 pub use node_plan::Plan;
-pub use payload::PayloadRef;
+pub use packages::PackageWish;
+pub use payload::{PayloadRef, Unpack};
 pub use print::{Touched, print_json, print_text};
 pub use show::{Shown, show, showable};

@@ -14,6 +14,9 @@ pub struct Plan {
     pub instance_id: String,
     /// In the order in which they are carried out.
     pub edits: Vec<Edit>,
+    /// Debian packages that the node needs, as roles ask for them ([`PackageWish`](super::PackageWish)),
+    /// sorted. The base may have some.
+    pub packages: Vec<String>,
     /// Bytes of the whole image, when the profile fixes them.
     pub image_size: Option<u64>,
     /// Bytes that stay free in the root file system.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value as Json, json};
 
+use super::account::SystemAccount;
 use super::edit::{Action, Attr, Content, Edit};
 use super::node_plan::Plan;
 use super::payload::PayloadRef;
@@ -342,11 +343,31 @@ impl Row {
                 secret: account.password_hash.is_some(),
                 ..Self::new("account", Some("the base's first user"))
             },
+            Action::SystemAccount(account) => Self {
+                detail: Some(system_account_text(account)),
+                ..Self::new("account", None)
+            },
             Action::EnableUnit => Self::new("enable", None),
             Action::DisableUnit => Self::new("disable", Some("the unit's links")),
             Action::MaskUnit => Self::new("mask", None),
         }
     }
+}
+
+fn system_account_text(account: &SystemAccount) -> String {
+    let SystemAccount {
+        name,
+        uid,
+        gid,
+        shell,
+        groups,
+        ..
+    } = account;
+    let mut text = format!("{name} {uid}:{gid}, shell {shell}, password none");
+    if !groups.is_empty() {
+        text.push_str(&format!(", groups {}", groups.join(", ")));
+    }
+    text
 }
 
 fn payload_text(payload: &PayloadRef) -> String {

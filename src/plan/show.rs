@@ -86,6 +86,10 @@ fn text_of(edit: &Edit) -> String {
                 None => "locked",
             }
         )]),
+        Action::SystemAccount(account) => lines([format!(
+            "{}:x:{}:{}::{}:{} (password locked)",
+            account.name, account.uid, account.gid, account.home, account.shell,
+        )]),
         Action::EnableUnit | Action::DisableUnit | Action::MaskUnit => String::new(),
     }
 }

@@ -47,6 +47,15 @@ impl BaseRequest {
         Ok(Self::Path { path, sha256 })
     }
 
+    /// Its name and what is asked for, as the lock file has them; `None` for a file of this computer.
+    pub fn lock_key(&self) -> Option<(String, String)> {
+        match self {
+            Self::Alias(alias) => Some((alias.clone(), alias.clone())),
+            Self::Url { url, .. } => Some((url.file_name(), url.to_string())),
+            Self::Path { .. } => None,
+        }
+    }
+
     /// A file that nothing is known of.
     pub fn file(path: impl Into<PathBuf>) -> Self {
         Self::Path {

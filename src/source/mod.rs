@@ -5,9 +5,11 @@
 //! kept by digest, and shared by builds that run at the same time.
 
 mod archive;
+mod archive_files;
 mod base_request;
 mod base_resolver;
 mod cache;
+mod cache_content;
 mod checksum;
 mod decompress;
 mod download;
@@ -17,14 +19,19 @@ mod index;
 mod options;
 mod pages;
 mod payload_resolver;
+mod pins;
+mod signatures;
 mod store;
 mod sums;
 
 pub use archive::{TreeEntry, TreeKind, tar_member, tar_tree};
+pub use archive_files::{tree_files, tree_member};
 pub use base_request::BaseRequest;
 pub use base_resolver::BaseResolver;
+pub use cache_content::{CachedFile, CachedKind, cached_files, unused};
 pub use images::{BaseImage, BaseImages};
 pub use index::aliases;
 pub use options::{DEFAULT_INDEX_URL, FetchOptions};
 pub use payload_resolver::PayloadResolver;
+pub use pins::Pins;
 pub use store::Store;

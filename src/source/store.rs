@@ -3,15 +3,16 @@
 use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
 
-use super::cache::{Cache, Lock, read_record, write_record};
+use super::cache::{Cache, Lock, read_record, touch, write_record};
 use super::checksum::Checksum;
 use super::download::{Wanted, download};
 use super::http::Client;
 use super::options::FetchOptions;
+use crate::clock;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::Job;
-use crate::lock::{Location, Pin};
+use crate::lock::{LOCK_FILE, Location, Pin, Verified};
 use crate::positioned::MetadataExt;
 
 pub(super) const OFFLINE_HINT: &str = "run the same command once without --offline";
@@ -51,17 +52,25 @@ impl Store {
                     name: &pin.name,
                     checksum: &Checksum::Sha256(pin.sha256),
                     size: pin.size,
+                    hint: replaced_hint(pin),
                 };
                 if path.exists() {
+                    touch(&path);
                     return Ok(path);
                 }
                 let _lock = self.download_lock(&wanted)?;
                 if !path.exists() {
                     self.download(&wanted)?;
+                    write_record(&self.cache.name(&pin.sha256), &pin.name)?;
                 }
                 Ok(path)
             }
         }
+    }
+
+    /// Where it reports to, and what can stop it.
+    pub fn job(&self) -> &Job {
+        &self.job
     }
 
     /// Whether the file with this digest is in the cache.
@@ -105,6 +114,17 @@ impl Store {
         write_record(&record, &digest)?;
         Ok(digest)
     }
+}
+
+/// What to do when what was found once is not there any more. A digest that was given is corrected
+/// where it was.
+fn replaced_hint(pin: &Pin) -> Option<String> {
+    let (name, day) = (&pin.name, clock::day_of(pin.resolved));
+    (!pin.verified.contains(&Verified::Given)).then(|| {
+        format!(
+            "{LOCK_FILE} says since {day} what {name} is. Either the file was replaced since, which `imgbuild update {name}` accepts, or a proxy alters it"
+        )
+    })
 }
 
 /// Compares the digest of a local file with what it must be.

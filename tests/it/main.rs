@@ -17,6 +17,7 @@ mod flash;
 mod formats;
 mod image;
 mod images;
+mod lock_file;
 mod lzma;
 mod packed_bases;
 mod partition_table;
