@@ -195,9 +195,9 @@ mod tests {
     fn ar(members: &[(&str, &[u8])]) -> Vec<u8> {
         let mut deb = b"!<arch>\n".to_vec();
         for (name, bytes) in members {
-            write!(
+            writeln!(
                 deb,
-                "{name:16}{:12}{:6}{:6}{:8}{:<10}`\n",
+                "{name:16}{:12}{:6}{:6}{:8}{:<10}`",
                 0,
                 0,
                 0,
