@@ -15,8 +15,8 @@
 //! | [`config`] | profiles: values with their lines, schema, `extends`, checks between nodes | secrets |
 //! | [`overlay`] | roles: `role.toml`, files, templates; the built-in ones | config, secrets |
 //! | [`plan`] | `Plan` and `Edit`, identity, printing | config, lock, overlay, secrets |
-//! | [`lock`] | requests and the pins that answer them: plain data | nothing of ours |
-//! | [`source`] | resolvers (request to pin) above the store (pin to file): Imager index, checksum files, downloads, cache, archives | disk, lock, xz |
+//! | [`lock`] | requests, the pins that answer them, and `imgbuild.lock` that keeps them: no network | nothing of ours |
+//! | [`source`] | resolvers (request to pin) above the store (pin to file): Imager index, checksum files, signatures, archives of packages, downloads, cache | debian, disk, lock, trust, xz |
 //! | [`secrets`] | where secrets come from, each followed once and wiped; the mask of all that is printed | nothing of ours |
 //! | [`xz`] | the container, images read in place, LZMA symbols, the splice; knows no node | disk |
 //! | [`disk`] | raw images, the copy-on-write disk, windows, ranges, partition tables | nothing of ours |
@@ -25,9 +25,11 @@
 //! | [`image`] | any image: which partitions are boot and root, what the base has, what is in use | disk, ext4, fat, xz |
 //! | [`base_check`] | whether a base has what nodes ask for, and has it not in their way | config, ext4, image, overlay, patch, plan |
 //! | [`patch`] | carries a plan out on a disk | config, disk, ext4, fat, image, overlay, plan, secrets, source |
+//! | [`trust`] | OpenPGP: signatures of downloads and indexes by pinned keys, and those keys | nothing of ours |
+//! | [`debian`] | Debian's archives and packages as data: sources, indexes, dpkg's status, resolving, `.deb` files | nothing of ours |
 //! | [`emit`] | one door from a disk to a file: raw, xz, zstd, gzip; block maps, checksums | disk, xz |
 //! | [`flash`] | reasons not to write to a device, and writing to one | disk |
-//! | [`error`], [`problem`], [`problems`], [`job`], [`clock`], [`digest`], [`url`], `parallel`, `positioned`, `disk_space`, `home_path`, `size`, `suggest` | what everything uses: errors with hints, problems of the input, progress, cancellation, dates, digests, URLs that hide their credentials, threads, what only Unix has | |
+//! | [`error`], [`problem`], [`problems`], [`job`], [`clock`], [`digest`], [`url`], `parallel`, `positioned`, `disk_space`, `home_path`, `size`, `suggest`, `whole_file` | what everything uses: errors with hints, problems of the input, progress, cancellation, dates, digests, URLs that hide their credentials, threads, what only Unix has | |
 
 #![forbid(unsafe_code)]
 // A mistake in the input ends in an error, never in a panic.
@@ -40,6 +42,7 @@ pub mod base_check;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod debian;
 pub mod digest;
 pub mod disk;
 mod disk_space;
@@ -64,5 +67,7 @@ pub mod secrets;
 mod size;
 pub mod source;
 mod suggest;
+pub mod trust;
 pub mod url;
+mod whole_file;
 pub mod xz;

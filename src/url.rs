@@ -52,12 +52,17 @@ impl Url {
         percent_decoded(path.rsplit('/').next().unwrap_or_default())
     }
 
-    /// The checksum file beside what it leads to. The key in a query is for one file only.
+    /// The checksum file beside what it leads to.
     pub fn sha256_beside(&self) -> Self {
+        self.beside("sha256")
+    }
+
+    /// What has the same name with `.ending` behind it. The key in a query is for one file only.
+    pub fn beside(&self, ending: &str) -> Self {
         let mut url = self.url.clone();
         url.set_query(None);
         url.set_fragment(None);
-        url.set_path(&format!("{}.sha256", self.url.path()));
+        url.set_path(&format!("{}.{ending}", self.url.path()));
         Self { url }
     }
 }

@@ -7,32 +7,33 @@ use crate::config::Node;
 use crate::error::{ErrorKind, Result, ResultExt};
 use crate::image::BaseFacts;
 use crate::job::Job;
+use crate::lock::{LockBook, LockPolicy};
 use crate::patch::Payloads;
 use crate::plan::Plan;
 use crate::problem::Problem;
 use crate::problems::Problems;
 use crate::project::Project;
-use crate::source::{BaseRequest, FetchOptions, Store};
+use crate::source::{BaseRequest, FetchOptions, Pins, Store};
 
 /// Nodes with their plans, and the facts of their bases.
 pub struct BaseCheck<'a> {
     /// Each node with the place of its base in `facts`.
     subjects: Vec<(Subject<'a>, usize)>,
-    facts: Vec<BaseFacts>,
+    facts: &'a [BaseFacts],
 }
 
 impl<'a> BaseCheck<'a> {
-    /// Reads the facts of each base once.
-    pub fn open(
+    /// `facts` are those of the distinct bases of `bases`.
+    pub fn new(
         project: &'a Project,
         nodes: &[&'a Node],
         plans: &'a [Plan],
+        facts: &'a [BaseFacts],
         bases: &Bases,
     ) -> Result<Self> {
-        let facts = bases.distinct().iter().map(|base| facts_of(base));
         let subjects = nodes.iter().zip(plans).zip(bases.places());
         Ok(Self {
-            facts: facts.collect::<Result<_>>()?,
+            facts,
             subjects: subjects
                 .map(|((node, plan), place)| Ok((subject(project, node, plan)?, place)))
                 .collect::<Result<_>>()?,
@@ -72,7 +73,8 @@ fn subject<'a>(project: &'a Project, node: &'a Node, plan: &'a Plan) -> Result<S
     Ok(Subject { node, roles, plan })
 }
 
-fn facts_of(base: &Base) -> Result<BaseFacts> {
+/// Reads the facts of a base as they are asked for.
+pub fn facts_of(base: &Base) -> Result<BaseFacts> {
     BaseFacts::open(base.disk.clone()).context(|| format!("reading {}", base.description()))
 }
 
@@ -92,6 +94,8 @@ pub fn check_with_bases(
     };
     let store = Store::new(fetch.clone(), job.clone())?;
     let inputs = Inputs::new(base, fetch, None);
+    let book = LockBook::open(project.folder(), LockPolicy::Add)?;
+    let pins = Pins::new(&store, &book);
     let mut problems = Problems::new();
     let mut opened: Vec<(BaseRequest, Option<BaseFacts>)> = Vec::new();
     let mut names = Vec::new();
@@ -99,7 +103,7 @@ pub fn check_with_bases(
         let request = bases::request(project, node, &inputs)?;
         let known = opened.iter().position(|(other, _)| *other == request);
         if known.is_none() {
-            let base = open_here(node, &request, &inputs, &store, &mut problems)?;
+            let base = open_here(node, &request, &inputs, &pins, &mut problems)?;
             names.extend(base.as_ref().map(|base| base.description().to_owned()));
             opened.push((request, base.as_ref().map(facts_of).transpose()?));
         }
@@ -119,10 +123,10 @@ fn open_here(
     node: &Node,
     request: &BaseRequest,
     inputs: &Inputs,
-    store: &Store,
+    pins: &Pins<'_>,
     problems: &mut Problems,
 ) -> Result<Option<Base>> {
-    let opened = bases::open(request, 1, &Demand::of_edits(), inputs.memory, store);
+    let opened = bases::open(request, 1, &Demand::of_edits(), inputs.memory, pins);
     // Of a URL not even the digest need be known here, which is a mistake of the user elsewhere.
     let is_absent = |kind: ErrorKind| match request {
         BaseRequest::Path { .. } => false,

@@ -19,8 +19,9 @@ use crate::emit::{self, Format};
 use crate::error::{Error, Result};
 use crate::home_path::expand;
 use crate::job::Job;
+use crate::lock::{Location, Pin};
 use crate::project::Project;
-use crate::source::{BaseImage, BaseImages, BaseRequest, BaseResolver, Store};
+use crate::source::{BaseImage, BaseImages, BaseRequest, Pins, Store};
 use crate::xz::{Splice, XzFile, XzImage};
 
 /// A base that nodes are built from.
@@ -30,6 +31,8 @@ pub struct Base {
     packed: Option<Arc<XzImage>>,
     pub splice: Option<Splice>,
     image: BaseImage,
+    /// When it was pinned, in seconds since 1970; a file of this computer is not.
+    pub locked: Option<i64>,
 }
 
 /// How a base was used.
@@ -83,6 +86,19 @@ impl Demand {
 }
 
 impl Base {
+    /// Opens the base that `pin` stands for.
+    pub fn open(
+        pin: &Pin,
+        path: PathBuf,
+        demand: &Demand,
+        memory: u64,
+        store: &Store,
+    ) -> Result<Self> {
+        let mut base = Self::of(BaseImages::new(store).open(pin, path)?, demand, memory)?;
+        base.locked = matches!(pin.location, Location::Url(_)).then_some(pin.resolved);
+        Ok(base)
+    }
+
     fn of(image: BaseImage, demand: &Demand, memory: u64) -> Result<Self> {
         let options = budget::image_options(memory);
         let image_of = |file: &Arc<XzFile>| Arc::new(XzImage::new(file.clone(), options));
@@ -101,6 +117,7 @@ impl Base {
             packed,
             splice,
             image,
+            locked: None,
         })
     }
 
@@ -130,9 +147,10 @@ impl Base {
 }
 
 /// Opens a base as it is found. Nothing has been verified of it that takes all of it.
-pub fn find(request: &BaseRequest, demand: &Demand, memory: u64, store: &Store) -> Result<Base> {
-    let pin = BaseResolver::new(store).resolve(request)?;
-    Base::of(BaseImages::new(store).open(&pin)?, demand, memory)
+fn find(request: &BaseRequest, demand: &Demand, memory: u64, pins: &Pins<'_>) -> Result<Base> {
+    let pin = pins.base(request)?;
+    let path = pins.store().fetch(&pin)?;
+    Base::open(&pin, path, demand, memory, pins.store())
 }
 
 /// Opens the base that `sharing` nodes are built from.
@@ -141,17 +159,21 @@ pub fn open(
     sharing: usize,
     demand: &Demand,
     memory: u64,
-    store: &Store,
+    pins: &Pins<'_>,
 ) -> Result<Base> {
-    let base = find(request, demand, memory, store)?;
-    let images = BaseImages::new(store);
+    let base = find(request, demand, memory, pins)?;
+    let images = BaseImages::new(pins.store());
     // Otherwise all of it is decoded on its way to the outputs.
     if base.splice.is_some() || !demand.reads_all(false) {
         images.vouch(&base.image)?;
     }
     let pays = sharing > 1 || demand.clones(&images.raw_folder());
     if base.packed.is_some() && pays && demand.reads_all(base.splice.is_some()) {
-        return Base::of(images.unpack(base.image)?, demand, memory);
+        let unpacked = Base::of(images.unpack(base.image)?, demand, memory)?;
+        return Ok(Base {
+            locked: base.locked,
+            ..unpacked
+        });
     }
     if let Some(packed) = &base.packed
         && let Some(pages) = images.recall(&base.image)
@@ -192,7 +214,7 @@ impl Bases {
         nodes: &[&Node],
         inputs: &Inputs,
         demand: &Demand,
-        store: &Store,
+        pins: &Pins<'_>,
     ) -> Result<Self> {
         let requests: Vec<BaseRequest> = nodes
             .iter()
@@ -207,7 +229,7 @@ impl Bases {
             let place = known.iter().position(|other| *other == request);
             if place.is_none() {
                 let sharing = requests.iter().filter(|other| *other == request).count();
-                let base = open(request, sharing, demand, inputs.memory, store)?;
+                let base = open(request, sharing, demand, inputs.memory, pins)?;
                 known.push(request);
                 bases.distinct.push(Arc::new(base));
             }

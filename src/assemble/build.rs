@@ -1,23 +1,21 @@
 //! The two ways from profiles to nodes: images in files, and one node in memory.
 
 use std::path::PathBuf;
-use std::slice;
 use std::sync::Arc;
 
-use super::base_check::BaseCheck;
-use super::bases::{BaseUsage, Bases, Demand};
+use super::bases::{BaseUsage, Demand};
 use super::budget::{self, Shares};
+use super::gather::{Gathered, gather};
 use super::node_job::{BuildContext, NodeJob};
 use super::nodes::{self, NodeImages};
 use super::options::{BuildOptions, Inputs};
-use super::{outputs, payloads};
+use super::outputs;
 use crate::config::Node;
 use crate::disk::{CowDisk, PageStore};
 use crate::emit;
 use crate::error::{Error, Result};
 use crate::job::Job;
-use crate::patch::{PatchOptions, Patched, Payloads};
-use crate::plan::Plan;
+use crate::patch::{PatchOptions, Patched};
 use crate::project::Project;
 use crate::secrets::SecretMode;
 use crate::source::Store;
@@ -47,7 +45,11 @@ pub fn build(
     emit::prepare_folder(&outputs.folder)?;
     let store = Store::new(inputs.fetch.clone(), job.clone())?;
     let demand = Demand::of(outputs);
-    let (bases, payloads) = gather(project, nodes, &plans, inputs, &demand, &store)?;
+    let Gathered {
+        bases,
+        plans,
+        payloads,
+    } = gather(project, nodes, plans, inputs, &demand, &store)?;
     let jobs: Vec<NodeJob<'_>> = plans
         .iter()
         .zip(bases.of_nodes())
@@ -92,38 +94,22 @@ pub fn patched_node(
 ) -> Result<PatchedNode> {
     let plan = project.plan(node, SecretMode::Resolve)?;
     let store = Store::new(inputs.fetch.clone(), job.clone())?;
-    let (plans, demand) = (slice::from_ref(&plan), Demand::of_edits());
-    let (bases, payloads) = gather(project, &[node], plans, inputs, &demand, &store)?;
-    let base = bases
-        .of_nodes()
-        .next()
-        .ok_or_else(|| Error::failed("no base was opened"))?;
+    let demand = Demand::of_edits();
+    let Gathered {
+        bases,
+        plans,
+        payloads,
+    } = gather(project, &[node], vec![plan], inputs, &demand, &store)?;
+    let made = plans.first().zip(bases.of_nodes().next());
+    let (plan, base) = made.ok_or_else(|| Error::failed("no base was opened"))?;
     let pages = Arc::new(PageStore::new(budget::PAGES, &std::env::temp_dir()));
     let options = PatchOptions {
         payloads: &payloads,
-        time: inputs.time,
+        time: inputs.time.or(base.locked),
         cancel: &job.cancel,
     };
-    let node = NodeJob { plan: &plan, base };
+    let node = NodeJob { plan, base };
     let (disk, patched) = nodes::patch_disk(&node, &pages, &options)?;
     bases.remember(&store, job);
     Ok(PatchedNode { disk, patched })
-}
-
-/// Opens the bases and fetches the payloads of `nodes`, and holds the nodes against both: whatever can
-/// be known before anything is written is told here.
-fn gather(
-    project: &Project,
-    nodes: &[&Node],
-    plans: &[Plan],
-    inputs: &Inputs,
-    demand: &Demand,
-    store: &Store,
-) -> Result<(Bases, Payloads)> {
-    let bases = Bases::open(project, nodes, inputs, demand, store)?;
-    let base_check = BaseCheck::open(project, nodes, plans, &bases)?;
-    base_check.check()?;
-    let payloads = payloads::load(plans, store)?;
-    base_check.check_room(&payloads)?;
-    Ok((bases, payloads))
 }

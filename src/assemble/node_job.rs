@@ -18,7 +18,7 @@ pub struct BuildContext<'a> {
     pub payloads: &'a Payloads,
     pub outputs: &'a Outputs,
     pub shares: Shares,
-    /// Unix time (seconds) of everything written; `None`: the base's own.
+    /// Unix time (seconds) of everything written, in the place of what the base says.
     pub time: Option<i64>,
     pub job: Job,
 }

@@ -101,7 +101,7 @@ fn build_one(
 ) -> Result<NodeImages> {
     let patch = PatchOptions {
         payloads: context.payloads,
-        time: context.time,
+        time: context.time.or(node.base.locked),
         cancel: &context.job.cancel,
     };
     let (disk, patched) = patch_disk(node, pages, &patch)?;

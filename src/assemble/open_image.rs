@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::bases::{self, Demand};
+use super::bases::{Base, Demand};
 use super::budget::{self, DEFAULT_MEMORY};
 use crate::disk::CowDisk;
 use crate::error::Result;
 use crate::image::open_in_place;
 use crate::job::Job;
-use crate::source::{BaseRequest, FetchOptions, Store};
+use crate::source::{BaseRequest, BaseResolver, FetchOptions, Store};
 
 /// A base or an image that was built, as a disk without a change. Only what has to be unpacked goes
 /// through the cache.
@@ -18,11 +18,8 @@ pub fn open_image(path: &Path, fetch: &FetchOptions, job: &Job) -> Result<Arc<Co
         return Ok(Arc::new(CowDisk::new(disk)));
     }
     let store = Store::new(fetch.clone(), job.clone())?;
-    let base = bases::find(
-        &BaseRequest::file(path),
-        &Demand::of_edits(),
-        DEFAULT_MEMORY,
-        &store,
-    )?;
+    let pin = BaseResolver::new(&store).resolve(&BaseRequest::file(path), None)?;
+    let file = store.fetch(&pin)?;
+    let base = Base::open(&pin, file, &Demand::of_edits(), DEFAULT_MEMORY, &store)?;
     Ok(Arc::new(CowDisk::new(base.disk)))
 }

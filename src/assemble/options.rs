@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::budget::DEFAULT_MEMORY;
 use crate::emit::{Format, Packing};
+use crate::lock::LockPolicy;
 use crate::source::{BaseRequest, FetchOptions};
 
 /// What nodes are made from. Enough for a node that is not written to a file.
@@ -12,7 +13,10 @@ pub struct Inputs {
     /// A base in the place of the profiles' own.
     pub base: Option<BaseRequest>,
     pub fetch: FetchOptions,
-    /// Unix time (seconds) of everything written; `None`: the base's own.
+    /// What may be done about pins.
+    pub lock: LockPolicy,
+    /// Unix time (seconds) of everything written; `None`: when the base was pinned, or that of a base
+    /// that is not.
     pub time: Option<i64>,
     /// Bytes of memory to stay below, about, whatever the number of nodes.
     pub memory: u64,
@@ -24,6 +28,7 @@ impl Inputs {
         Self {
             base,
             fetch,
+            lock: LockPolicy::default(),
             time,
             memory: DEFAULT_MEMORY,
         }

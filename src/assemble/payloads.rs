@@ -7,31 +7,30 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result, ResultExt};
 use crate::patch::{LoadedPayload, Payloads, check_elf};
 use crate::plan::{PayloadRef, Plan, Unpack};
-use crate::source::{PayloadResolver, Store, tar_member, tar_tree, tree_files, tree_member};
+use crate::source::{Pins, tar_member, tar_tree, tree_files, tree_member};
 
 /// Bytes of an ELF file that tell what it is for.
 const ELF_HEAD: usize = 64;
 
-/// Loads every payload of `plans`.
-pub fn load(plans: &[Plan], store: &Store) -> Result<Payloads> {
-    let mut payloads = Payloads::new();
+/// Loads every payload of `plans` that is not among `payloads`.
+pub fn load(plans: &[Plan], pins: &Pins<'_>, payloads: &mut Payloads) -> Result<()> {
     for plan in plans {
         for wanted in plan.payloads() {
             if !payloads.contains_key(wanted) {
-                let loaded = load_one(wanted, store)
+                let loaded = load_one(wanted, pins)
                     .context(|| format!("payload {} of {}", wanted.request.name, plan.hostname))?;
                 payloads.insert(wanted.clone(), loaded);
             }
         }
     }
-    Ok(payloads)
+    Ok(())
 }
 
-fn load_one(wanted: &PayloadRef, store: &Store) -> Result<LoadedPayload> {
+fn load_one(wanted: &PayloadRef, pins: &Pins<'_>) -> Result<LoadedPayload> {
     let name = &wanted.request.name;
-    let path = PayloadResolver::new(store)
-        .resolve(&wanted.request)
-        .and_then(|pin| store.fetch(&pin))
+    let path = pins
+        .payload(&wanted.request)
+        .and_then(|pin| pins.store().fetch(&pin))
         .context(|| format!("fetching {name}"))?;
     let loaded = unpack(wanted, path)?;
     if let Some(machine) = &wanted.elf {

@@ -3,11 +3,14 @@
 use clap::{Parser, Subcommand};
 
 use super::build::BuildArgs;
+use super::cache::CacheArgs;
 use super::check::CheckArgs;
+use super::fetch::FetchArgs;
 use super::flash::FlashArgs;
 use super::init::InitArgs;
 use super::plan::PlanArgs;
 use super::shared_args::GlobalArgs;
+use super::update::UpdateArgs;
 
 /// Build ready-to-flash Raspberry Pi OS images for the nodes of a home cluster.
 ///
@@ -39,6 +42,15 @@ pub enum Command {
     Check(CheckArgs),
     /// Write the built-in profiles (and roles) to a folder, to edit
     Init(InitArgs),
+    /// Look up again what imgbuild.lock pins, and print old → new
+    ///
+    /// The first build pins the base image and every file that the nodes fetch in imgbuild.lock, and
+    /// later builds use the same ones. Only this command moves them.
+    Update(UpdateArgs),
+    /// Download everything that nodes are made from, for builds with --offline
+    Fetch(FetchArgs),
+    /// Show or empty the cache of downloads
+    Cache(CacheArgs),
     /// Write a node, or a finished image, to a card
     ///
     /// A node is written straight from its base to the card, without an image file. Only the parts

@@ -5,7 +5,30 @@ use std::path::Path;
 use clap::Args;
 
 use crate::error::Result;
+use crate::lock::LockPolicy;
 use crate::source::{BaseRequest, FetchOptions};
+
+/// Where everything comes from.
+#[derive(Debug, Args)]
+pub struct SourceArgs {
+    /// Use only the cache, never the network
+    #[arg(long)]
+    pub offline: bool,
+    /// Believe the base image or package archive NAME without its signature; repeatable
+    #[arg(long, value_name = "NAME")]
+    pub insecure_skip_signature: Vec<String>,
+}
+
+impl SourceArgs {
+    /// How downloads are made.
+    pub fn fetch_options(&self) -> Result<FetchOptions> {
+        let mut fetch = FetchOptions::from_env()?;
+        fetch.offline = self.offline;
+        let skipped = self.insecure_skip_signature.iter().cloned();
+        fetch.skip_signatures.extend(skipped);
+        Ok(fetch)
+    }
+}
 
 /// What nodes are made from.
 #[derive(Debug, Args)]
@@ -16,16 +39,22 @@ pub struct BaseArgs {
     /// SHA-256 of the file that --base names
     #[arg(long, value_name = "HEX", requires = "base")]
     pub base_sha256: Option<String>,
-    /// Use only the cache, never the network
+    /// Fail if anything is not pinned in imgbuild.lock, in place of pinning it
     #[arg(long)]
-    pub offline: bool,
+    pub locked: bool,
+    #[command(flatten)]
+    pub source: SourceArgs,
 }
 
-/// How downloads are made.
-pub fn fetch_options(args: &BaseArgs) -> Result<FetchOptions> {
-    let mut fetch = FetchOptions::from_env()?;
-    fetch.offline = args.offline;
-    Ok(fetch)
+impl BaseArgs {
+    /// What may be done about pins.
+    pub fn lock_policy(&self) -> LockPolicy {
+        if self.locked {
+            LockPolicy::Locked
+        } else {
+            LockPolicy::Add
+        }
+    }
 }
 
 /// The base that was given. A name that is a file here means that file.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::base::{BaseArgs, base_request, fetch_options};
+use super::base::{BaseArgs, base_request};
 use super::next_steps::next_steps;
 use super::open::open_project;
 use super::output;
@@ -125,10 +125,11 @@ fn options(args: &BuildArgs) -> Result<BuildOptions> {
     let mut formats = args.format.clone();
     formats.dedup();
     let base = base_request(&args.base)?;
-    let fetch = fetch_options(&args.base)?;
+    let fetch = args.base.source.fetch_options()?;
     Ok(BuildOptions {
         inputs: Inputs {
             memory: args.memory.saturating_mul(1 << 20),
+            lock: args.base.lock_policy(),
             ..Inputs::new(base, fetch, source_date_epoch()?)
         },
         outputs: Outputs {

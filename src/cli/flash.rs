@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::base::{BaseArgs, base_request, fetch_options};
+use super::base::{BaseArgs, base_request};
 use super::build::describe;
 use super::open::open_project;
 use super::shared_args::{GlobalArgs, ProjectArgs};
@@ -98,7 +98,7 @@ pub fn run(args: &FlashArgs, global: &GlobalArgs, job: &Job) -> Result<()> {
 
 /// The image at `path`, which must be one.
 fn image_disk(path: &Path, args: &FlashArgs, job: &Job) -> Result<Arc<CowDisk>> {
-    let disk = open_image(path, &fetch_options(&args.base)?, job)?;
+    let disk = open_image(path, &args.base.source.fetch_options()?, job)?;
     check_image(disk.as_ref(), path, args.partition)?;
     Ok(disk)
 }
@@ -121,11 +121,14 @@ fn node(profile: &str, args: &FlashArgs, global: &GlobalArgs, job: &Job) -> Resu
     let node = nodes
         .first()
         .ok_or_else(|| Error::usage(format!("there is no profile `{profile}`")))?;
-    let inputs = Inputs::new(
-        base_request(&args.base)?,
-        fetch_options(&args.base)?,
-        source_date_epoch()?,
-    );
+    let inputs = Inputs {
+        lock: args.base.lock_policy(),
+        ..Inputs::new(
+            base_request(&args.base)?,
+            args.base.source.fetch_options()?,
+            source_date_epoch()?,
+        )
+    };
     let made = patched_node(&project, node, &inputs, job)?;
     if global.verbose {
         job.progress.note(&describe(&node.hostname, &made.patched));

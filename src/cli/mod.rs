@@ -5,9 +5,11 @@
 mod args;
 mod base;
 mod build;
+mod cache;
 mod check;
 mod confirm;
 mod default_command;
+mod fetch;
 mod flash;
 mod init;
 mod next_steps;
@@ -17,6 +19,7 @@ mod plan;
 mod report;
 mod run;
 mod shared_args;
+mod update;
 mod values;
 
 pub use default_command::with_command;

@@ -6,7 +6,7 @@ use clap::{CommandFactory, Parser};
 
 use super::args::{Cli, Command};
 use super::default_command::with_command;
-use super::{build, check, flash, init, output, plan, report};
+use super::{build, cache, check, fetch, flash, init, output, plan, report, update};
 use crate::error::{Error, Result, exit_code};
 use crate::job::{Cancel, Job};
 
@@ -57,6 +57,9 @@ fn dispatch(cli: Cli) -> Result<()> {
         Command::Plan(args) => plan::run(args, global, &job),
         Command::Check(args) => check::run(args, global, &job),
         Command::Init(args) => init::run(args, global),
+        Command::Update(args) => update::run(args, global, &job),
+        Command::Fetch(args) => fetch::run(args, global, &job),
+        Command::Cache(args) => cache::run(args, global, &job),
         Command::Flash(args) => flash::run(args, global, &job),
     }
 }

@@ -109,7 +109,8 @@ impl BaseFacts {
         Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
     }
 
-    fn bytes(&self, path: &str) -> Result<Option<Vec<u8>>> {
+    /// The content of a file of the root file system, if it is there.
+    pub fn bytes(&self, path: &str) -> Result<Option<Vec<u8>>> {
         match self.target(path)? {
             Some(stat) if stat.kind == FileKind::File => self.base.root.read(path).map(Some),
             _ => Ok(None),

@@ -1,22 +1,11 @@
 //! A request, answered once and for all.
 
-use super::request::Location;
-use crate::digest::Digest;
+use serde::{Deserialize, Serialize};
 
-/// Why a file is believed to be the right one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verified {
-    /// Its sha256 was given.
-    Given,
-    /// Its sha256 is in the Imager index.
-    Index,
-    /// Its sha256 is in a checksum file published with it.
-    PublishedSums,
-    /// Only its SHA-1 is, in a checksum file read over a safe connection.
-    PublishedSha1,
-    /// It is the user's own file.
-    Local,
-}
+use super::request::Location;
+use super::verified::Verified;
+use crate::digest::Digest;
+use crate::url::Url;
 
 /// What a request means: one file, by its digest. Fetching it brings that file or an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,10 +15,13 @@ pub struct Pin {
     /// What it is, for people.
     pub description: String,
     pub location: Location,
+    /// Where else it is, when it is not there any more.
+    pub also: Vec<Url>,
     /// Bytes, when that is known before it is fetched.
     pub size: Option<u64>,
     pub sha256: Digest,
-    pub verified: Verified,
+    /// All that speaks for it.
+    pub verified: Vec<Verified>,
     /// When that was found, in seconds since 1970.
     pub resolved: i64,
     /// What is known of the image in it, if it holds one.
@@ -37,9 +29,19 @@ pub struct Pin {
 }
 
 /// What an image must come to once it is unpacked.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ImageFacts {
     /// Bytes.
+    #[serde(rename = "size", skip_serializing_if = "Option::is_none")]
     pub len: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub sha256: Option<Digest>,
+}
+
+impl ImageFacts {
+    /// Whether nothing is known.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }

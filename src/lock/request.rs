@@ -49,3 +49,13 @@ pub struct PayloadRequest {
     /// Where nothing else is known, the first download is believed and its digest kept.
     pub first_use: bool,
 }
+
+impl PayloadRequest {
+    /// Its name and what is asked for, as the lock file has them; `None` for a file of this computer.
+    pub fn lock_key(&self) -> Option<(String, String)> {
+        match &self.location {
+            Location::Url(url) => Some((self.name.clone(), url.to_string())),
+            Location::File(_) => None,
+        }
+    }
+}

@@ -208,6 +208,12 @@ impl Renderer {
         Ok(rendered)
     }
 
+    /// From now on templates see which Debian packages the roles of the node ask for, as `packages`.
+    pub fn know_packages(&mut self, packages: &[String]) {
+        let packages = Value::from(packages.to_vec());
+        self.context = context! { packages, ..self.context.clone() };
+    }
+
     fn with_item(&self, item: &Value) -> Value {
         if item.is_undefined() {
             self.context.clone()

@@ -125,6 +125,7 @@ mod tests {
             identity: FirstBoot::Auto,
             instance_id: String::new(),
             edits,
+            packages: Vec::new(),
             image_size: None,
             spare: 0,
             table: DiskTable::Keep,

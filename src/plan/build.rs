@@ -1,6 +1,6 @@
 //! Makes a plan from a node, its roles and their overlays.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::attributes::attr_of;
@@ -8,6 +8,8 @@ use super::edit::{Action, Attr, Content, Edit, When, edit};
 use super::file_bytes::FileBytes;
 use super::identity::{identity_edits, password_hash};
 use super::node_plan::Plan;
+use super::order::sort;
+use super::packages::role_packages;
 use super::role_accounts::system_accounts;
 use super::role_payloads::PayloadPlanner;
 use super::ssh_keys::{check_sudo, read_ssh_keys};
@@ -43,7 +45,16 @@ pub fn plan_node(
         findings.problems.keep(checked)?;
         renderers.push((*role, renderer));
     }
+    let mut packages = BTreeSet::new();
+    for (role, renderer) in &renderers {
+        let found = findings.problems.keep(role_packages(role, renderer))?;
+        packages.extend(found.unwrap_or_default());
+    }
     findings.problems.report()?;
+    let packages: Vec<String> = packages.into_iter().collect();
+    for (_, renderer) in &mut renderers {
+        renderer.know_packages(&packages);
+    }
     let (mut edits, mut next) = (Vec::new(), Vec::new());
     for (role, renderer) in &renderers {
         let planner = RolePlanner {
@@ -58,36 +69,19 @@ pub fn plan_node(
     let identity = identity_edits(node, &ssh_keys, password_hash)?;
     edits.extend(identity.edits);
     refuse_collisions(&edits)?;
-    edits.sort_by(|a, b| order(a).cmp(&order(b)));
+    sort(&mut edits);
     Ok(Plan {
         profile: node.profile.clone(),
         hostname: node.hostname.clone(),
         identity: node.first_boot,
         instance_id: identity.instance_id,
         edits,
+        packages,
         image_size: node.disk.size,
         spare: node.disk.spare,
         table: node.disk.table,
         next,
     })
-}
-
-/// Deletions, then the account, folders, files, links, attributes, lines, units; by path within.
-fn order(edit: &Edit) -> (u8, Part, &str) {
-    let stage = match edit.action {
-        Action::Remove => 0,
-        Action::Account(_) | Action::SystemAccount(_) => 1,
-        Action::Directory(_) => 2,
-        Action::Unpack(_) => 3,
-        Action::Write(..) => 4,
-        Action::Symlink(_) => 5,
-        Action::SetAttr(_) => 6,
-        Action::SetLine { .. } | Action::Cmdline { .. } | Action::ConfigTxt(_) => 7,
-        Action::DisableUnit => 8,
-        Action::EnableUnit => 9,
-        Action::MaskUnit => 10,
-    };
-    (stage, edit.part, &edit.path)
 }
 
 /// Two edits that put something at the same path contradict each other.

@@ -8,6 +8,8 @@ mod edit;
 mod file_bytes;
 mod identity;
 mod node_plan;
+mod order;
+mod packages;
 mod payload;
 mod print;
 mod role_accounts;

@@ -1,6 +1,7 @@
 //! The plan of one node.
 
 use super::edit::{Action, Content, Edit};
+use super::order::sort;
 use super::payload::PayloadRef;
 use crate::config::{DiskTable, FirstBoot};
 
@@ -14,6 +15,9 @@ pub struct Plan {
     pub instance_id: String,
     /// In the order in which they are carried out.
     pub edits: Vec<Edit>,
+    /// Debian packages that the node needs, as roles ask for them ([`PackageWish`](crate::lock::PackageWish)),
+    /// sorted. The base may have some.
+    pub packages: Vec<String>,
     /// Bytes of the whole image, when the profile fixes them.
     pub image_size: Option<u64>,
     /// Bytes that stay free in the root file system.
@@ -25,6 +29,12 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Adds edits in their places.
+    pub fn add(&mut self, edits: Vec<Edit>) {
+        self.edits.extend(edits);
+        sort(&mut self.edits);
+    }
+
     /// Whether an image made after it holds what only its owner should read.
     pub fn holds_secrets(&self) -> bool {
         self.edits.iter().any(|edit| match &edit.action {

@@ -26,3 +26,17 @@ pub struct PayloadRef {
     /// Machine that an ELF file must be for, as `file` calls it.
     pub elf: Option<String>,
 }
+
+impl PayloadRef {
+    /// A file as it is.
+    pub fn file(request: PayloadRequest) -> Self {
+        Self {
+            request,
+            member: None,
+            replace: Vec::new(),
+            unpack: None,
+            strip: 0,
+            elf: None,
+        }
+    }
+}

@@ -47,6 +47,24 @@ impl BaseRequest {
         Ok(Self::Path { path, sha256 })
     }
 
+    /// Its name and what is asked for, as the lock file has them; `None` for a file of this computer.
+    pub fn lock_key(&self) -> Option<(String, String)> {
+        match self {
+            Self::Alias(alias) => Some((self.name(), alias.clone())),
+            Self::Url { url, .. } => Some((self.name(), url.to_string())),
+            Self::Path { .. } => None,
+        }
+    }
+
+    /// What messages and the lock file call it. Of a file of this computer its name.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Alias(alias) => alias.clone(),
+            Self::Url { url, .. } => url.file_name(),
+            Self::Path { path, .. } => name_of(path),
+        }
+    }
+
     /// A file that nothing is known of.
     pub fn file(path: impl Into<PathBuf>) -> Self {
         Self::Path {

@@ -14,12 +14,13 @@
 //! local/<digest>.json       digests of the user's own files, by path, size and times
 //! whole/<digest>.json       names of packed bases of the user's own whose blocks were all verified;
 //!                           <digest> is that of the packed file
+//! names/<digest>.json       what a download was called, for people
 //! locks/                    one lock file per object
 //! ```
 //! What has a final name is whole: files are written beside it, synced and renamed.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -33,9 +34,10 @@ use crate::error::{Error, Result, ResultExt};
 use crate::job::Job;
 use crate::size::human;
 use crate::url::Url;
+use crate::whole_file;
 
-const FOLDERS: [&str; 9] = [
-    "sha256", "partial", "raw", "blocks", "pages", "pins", "local", "whole", "locks",
+const FOLDERS: [&str; 10] = [
+    "sha256", "partial", "raw", "blocks", "pages", "pins", "local", "whole", "names", "locks",
 ];
 const LOCK_POLL: Duration = Duration::from_millis(100);
 
@@ -70,6 +72,11 @@ impl Cache {
         let name = digest.to_string();
         let folder: String = name.chars().take(2).collect();
         self.root.join("sha256").join(folder).join(name)
+    }
+
+    /// What the download with this digest was called.
+    pub fn name(&self, digest: &Digest) -> PathBuf {
+        self.root.join("names").join(format!("{digest}.json"))
     }
 
     /// A download under way.
@@ -149,6 +156,12 @@ impl Cache {
     }
 }
 
+/// Notes that the file at `path` is of use. A cache that cannot be written to does not know it.
+pub(super) fn touch(path: &Path) {
+    let now = std::time::SystemTime::now();
+    let _ = File::open(path).and_then(|file| file.set_modified(now));
+}
+
 /// Syncs `temporary` to the disk and gives it its final name.
 pub(super) fn place(file: &File, temporary: &Path, target: &Path) -> Result<()> {
     let failed = || format!("cannot put {} in its place", target.display());
@@ -177,14 +190,7 @@ pub(super) fn write_record<T: Serialize>(path: &Path, record: &T) -> Result<()> 
 
 /// Writes a small file atomically.
 pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let failed = || format!("cannot write {}", path.display());
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder).context(failed)?;
-    file.write_all(bytes)
-        .map_err(|error| write_failed(error, path, bytes.len() as u64))?;
-    file.as_file().sync_all().context(failed)?;
-    file.persist(path).context(failed)?;
-    Ok(())
+    whole_file::write(path, bytes).map_err(|error| write_failed(error, path, bytes.len() as u64))
 }
 
 /// Reads what [`write_record`] wrote; `None` when it is missing or not understood, so that it is

@@ -50,6 +50,8 @@ impl From<Sha1Digest> for String {
 pub(super) enum Checksum {
     Sha256(Digest),
     Sha1(Sha1Digest),
+    /// Nothing is known of the file; the digest is that of its URL.
+    Unknown(Digest),
 }
 
 impl Checksum {
@@ -62,7 +64,7 @@ impl Checksum {
     /// What the algorithm is called.
     pub fn algorithm(&self) -> &'static str {
         match self {
-            Self::Sha256(_) => "sha256",
+            Self::Sha256(_) | Self::Unknown(_) => "sha256",
             Self::Sha1(_) => "SHA-1",
         }
     }
@@ -73,6 +75,7 @@ impl fmt::Display for Checksum {
         match self {
             Self::Sha256(digest) => digest.fmt(f),
             Self::Sha1(digest) => digest.fmt(f),
+            Self::Unknown(url) => write!(f, "url-{url}"),
         }
     }
 }
@@ -110,6 +113,11 @@ impl Hasher {
     /// What it has come to so far.
     pub fn sha256(&self) -> Digest {
         Digest::of(self.sha256.clone())
+    }
+
+    /// Whether it has come to what was `expected`.
+    pub fn meets(&self, expected: &Checksum) -> bool {
+        matches!(expected, Checksum::Unknown(_)) || self.checksum() == *expected
     }
 
     /// The same, by the algorithm of the expected checksum.

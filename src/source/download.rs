@@ -28,6 +28,8 @@ pub(super) struct Wanted<'a> {
     pub name: &'a str,
     pub checksum: &'a Checksum,
     pub size: Option<u64>,
+    /// What to do when it is something else, if that is known.
+    pub hint: Option<String>,
 }
 
 /// Downloads `wanted` into `cache`, which must be locked for it; returns the digest it is kept under.
@@ -63,12 +65,11 @@ fn fill(client: &Client, job: &Job, wanted: &Wanted, part: &mut Part) -> Result<
                 .retrying(|| attempt(client, job, wanted, part))
                 .map_err(Failure::into_error)?;
         }
-        let found = part.hasher.checksum();
-        if found == *wanted.checksum {
+        if part.hasher.meets(wanted.checksum) {
             return Ok(());
         }
         if !part.was_resumed {
-            return Err(mismatch(wanted, &found, part.len));
+            return Err(mismatch(wanted, &part.hasher.checksum(), part.len));
         }
         job.progress.note(&format!(
             "{} is not what it should be after resuming its download; starting it again",
@@ -84,10 +85,12 @@ fn mismatch(wanted: &Wanted, found: &Checksum, len: u64) -> Error {
         "{} has the wrong {algorithm}: expected {}, downloaded {found} ({len} bytes) from {}",
         wanted.name, wanted.checksum, wanted.url
     ))
-    .with_hint(format!(
-        "nothing was kept; if this repeats, the file at the URL was replaced or a proxy alters it, \
-         or the expected {algorithm} is that of another file"
-    ))
+    .with_hint(wanted.hint.clone().unwrap_or_else(|| {
+        format!(
+            "nothing was kept; if this repeats, the file at the URL was replaced or a proxy alters it, \
+             or the expected {algorithm} is that of another file"
+        )
+    }))
 }
 
 /// What is known about a partial download, kept beside it.

@@ -234,8 +234,8 @@ fn follow(attempt: Attempt<'_>) -> reqwest::redirect::Action {
     attempt.follow()
 }
 
-/// Reads a body that is text of at most `limit` bytes.
-pub(super) fn read_text(response: Response, url: &Url, limit: u64) -> Result<String, Failure> {
+/// Reads a body of at most `limit` bytes.
+pub(super) fn read_bytes(response: Response, url: &Url, limit: u64) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     let mut reader = response.take(limit + 1);
     reader
@@ -244,14 +244,17 @@ pub(super) fn read_text(response: Response, url: &Url, limit: u64) -> Result<Str
     if bytes.len() as u64 > limit {
         return Err(Failure::Stop(
             Error::failed(format!("{url} is larger than {limit} bytes"))
-                .with_hint("it should be a short text file: is it the right URL?"),
+                .with_hint("it should be a short file: is it the right URL?"),
         ));
     }
+    Ok(bytes)
+}
+
+/// Bytes that must be text.
+pub(super) fn text(bytes: Vec<u8>, url: &Url) -> Result<String> {
     String::from_utf8(bytes).map_err(|_| {
-        Failure::Stop(
-            Error::failed(format!("{url} is not a text file"))
-                .with_hint("it should be a list of checksums or of images: is it the right URL?"),
-        )
+        Error::failed(format!("{url} is not a text file"))
+            .with_hint("it should be a list of checksums or of images: is it the right URL?")
     })
 }
 

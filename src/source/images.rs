@@ -30,7 +30,7 @@ pub struct BaseImage {
     pub source_sha256: Digest,
     /// Of the raw image, if it was unpacked once.
     pub raw_sha256: Option<Digest>,
-    pub verified: Verified,
+    pub verified: Vec<Verified>,
     /// Whether it is a file of the user's own, which may change at any time.
     is_local: bool,
     /// What the raw image must come to.
@@ -47,7 +47,7 @@ impl BaseImage {
             description: pin.description.clone(),
             source_sha256: pin.sha256,
             raw_sha256: None,
-            verified: pin.verified,
+            verified: pin.verified.clone(),
             is_local: matches!(pin.location, Location::File(_)),
             expected: pin.image,
         }
@@ -78,14 +78,13 @@ impl<'a> BaseImages<'a> {
         Self { store }
     }
 
-    /// The base as it is. An `.img.xz` that can be read block by block
+    /// The base in the file at `path`, which was fetched by `pin`, as it is. An `.img.xz` that can be read block by block
     /// ([`XzImage`](crate::xz::XzImage)) is not decompressed, unless it was before; other
     /// compressed ones are, into the cache, once.
     ///
     /// Of what is not decompressed only the length is compared with what the index says of the raw
     /// image: its digest takes all of it.
-    pub fn open(&self, pin: &Pin) -> Result<BaseImage> {
-        let path = self.store.fetch(pin)?;
+    pub fn open(&self, pin: &Pin, path: PathBuf) -> Result<BaseImage> {
         let file = RawFile::open(&path)?;
         let format = Format::of(&file)?;
         if format == Format::Raw {
@@ -138,7 +137,7 @@ impl<'a> BaseImages<'a> {
             return Ok(());
         };
         let path = packed.path();
-        let known = base.verified != Verified::Local || base.raw_sha256.is_some();
+        let known = !base.verified.contains(&Verified::Local) || base.raw_sha256.is_some();
         let digest = base.source_sha256;
         let record = self.store.cache.whole(&digest);
         if known || record.exists() {
@@ -196,6 +195,9 @@ impl<'a> BaseImages<'a> {
         decompress::check(&base.expected, path, record.len, &record.sha256)?;
         let raw = self.store.cache.raw(&base.source_sha256);
         let whole = fs::metadata(&raw).is_ok_and(|metadata| metadata.len() == record.len);
+        if whole {
+            cache::touch(&raw);
+        }
         Ok(whole.then_some((raw, record.sha256)))
     }
 

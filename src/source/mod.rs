@@ -6,9 +6,11 @@
 
 mod archive;
 mod archive_files;
+mod archives;
 mod base_request;
 mod base_resolver;
 mod cache;
+mod cache_content;
 mod checksum;
 mod decompress;
 mod download;
@@ -16,8 +18,11 @@ mod http;
 mod images;
 mod index;
 mod options;
+mod package_resolver;
 mod pages;
 mod payload_resolver;
+mod pins;
+mod signatures;
 mod store;
 mod sums;
 
@@ -25,8 +30,11 @@ pub use archive::{TreeEntry, TreeKind, tar_member, tar_tree};
 pub use archive_files::{tree_files, tree_member};
 pub use base_request::BaseRequest;
 pub use base_resolver::BaseResolver;
+pub use cache_content::{CachedFile, CachedKind, cached_files, unused};
 pub use images::{BaseImage, BaseImages};
 pub use index::aliases;
 pub use options::{DEFAULT_INDEX_URL, FetchOptions};
+pub use package_resolver::{BasePackages, PackageResolver, ResolvedPackages};
 pub use payload_resolver::PayloadResolver;
+pub use pins::Pins;
 pub use store::Store;

@@ -1,14 +1,34 @@
 //! How sources are fetched: where the cache is, whether the network may be used.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::error::{Error, Result};
+use crate::clock;
+use crate::error::{Error, Result, ResultExt};
+use crate::trust::{Fingerprint, OwnKey, Purpose, Trust};
+use crate::url::Url;
 
 /// Raspberry Pi Imager's list of operating systems.
 pub const DEFAULT_INDEX_URL: &str =
     "https://downloads.raspberrypi.com/os_list_imagingutility_v4.json";
+
+/// Debian's archive of all that its archives ever had.
+const DEFAULT_SNAPSHOT_URL: &str = "https://snapshot.debian.org/archive";
+
+/// How URLs of Debian's archives begin, without their scheme, and what they are called there.
+const DEBIAN_ARCHIVES: [(&str, &str); 3] = [
+    ("deb.debian.org/debian/", "debian"),
+    ("deb.debian.org/debian-security/", "debian-security"),
+    ("security.debian.org/debian-security/", "debian-security"),
+];
+
+/// `20261124T230000Z`.
+fn snapshot_time(time: i64) -> String {
+    clock::utc(time).replace(['-', ':'], "")
+}
 
 /// How to fetch.
 #[derive(Debug, Clone)]
@@ -23,6 +43,15 @@ pub struct FetchOptions {
     pub retry_delay: Duration,
     /// How long a server may say nothing.
     pub patience: Duration,
+    /// Keys that count beside the pinned ones.
+    pub trust: Trust,
+    /// Names of what is believed without a signature.
+    pub skip_signatures: BTreeSet<String>,
+    /// Where archives of packages and keys are asked in the place of their own: pairs of how a URL begins
+    /// and how it begins there.
+    pub mirrors: Vec<(String, String)>,
+    /// Where Debian keeps what its mirrors no longer have.
+    pub snapshot_url: String,
     /// A base image that unpacks to more than this is refused.
     pub max_image_bytes: u64,
 }
@@ -36,13 +65,42 @@ impl FetchOptions {
             index_url: DEFAULT_INDEX_URL.to_owned(),
             retry_delay: Duration::from_secs(1),
             patience: Duration::from_secs(30),
+            trust: Trust::default(),
+            skip_signatures: BTreeSet::new(),
+            mirrors: Vec::new(),
+            snapshot_url: DEFAULT_SNAPSHOT_URL.to_owned(),
             max_image_bytes: 64 << 30,
         }
     }
 
-    /// The defaults of this platform, changed by `IMGBUILD_CACHE` and `IMGBUILD_INDEX_URL`.
+    /// The defaults of this platform, changed by `IMGBUILD_CACHE`, `IMGBUILD_INDEX_URL`,
+    /// `IMGBUILD_MIRRORS`, `IMGBUILD_SNAPSHOT_URL` and `IMGBUILD_TRUST`.
     pub fn from_env() -> Result<Self> {
         Self::from_lookup(|name| std::env::var_os(name))
+    }
+
+    /// Where `url` is asked for: at the first mirror that stands for how it begins.
+    pub(super) fn mirrored(&self, url: &Url) -> Result<Url> {
+        let asked = url.as_str();
+        let found = self.mirrors.iter().find_map(|(from, to)| {
+            let rest = asked.strip_prefix(from.as_str())?;
+            Some(format!("{to}{rest}"))
+        });
+        found.map_or_else(|| Ok(url.clone()), |text| Url::parse(&text))
+    }
+
+    /// Where Debian keeps the file at `url` of one of its archives as it was at `time`, in seconds since
+    /// 1970; `None` for what is not Debian's.
+    pub(super) fn snapshot(&self, url: &Url, time: i64) -> Result<Option<Url>> {
+        let found = DEBIAN_ARCHIVES.iter().find_map(|(begins, name)| {
+            let path = url.as_str().split_once("://")?.1.strip_prefix(begins)?;
+            Some(format!(
+                "{}/{name}/{}/{path}",
+                self.snapshot_url,
+                snapshot_time(time)
+            ))
+        });
+        found.map(|text| Url::parse(&text)).transpose()
     }
 
     fn from_lookup(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self> {
@@ -57,13 +115,75 @@ impl FetchOptions {
                 .with_hint("set IMGBUILD_CACHE to a folder with 8 GB to spare")
             })?;
         let mut options = Self::new(cache);
-        if let Some(url) = set("IMGBUILD_INDEX_URL") {
-            options.index_url = url
-                .into_string()
-                .map_err(|_| Error::usage("IMGBUILD_INDEX_URL is not valid UTF-8"))?;
+        let text = |name: &str| {
+            let utf8 = |value: OsString| {
+                let broken = |_| Error::usage(format!("{name} is not valid UTF-8"));
+                value.into_string().map_err(broken)
+            };
+            set(name).map(utf8).transpose()
+        };
+        if let Some(url) = text("IMGBUILD_INDEX_URL")? {
+            options.index_url = url;
+        }
+        if let Some(url) = text("IMGBUILD_SNAPSHOT_URL")? {
+            options.snapshot_url = url;
+        }
+        if let Some(list) = text("IMGBUILD_MIRRORS")? {
+            options.mirrors = words(&list).map(mirror).collect::<Result<_>>()?;
+        }
+        if let Some(list) = text("IMGBUILD_TRUST")? {
+            options.trust.own = words(&list).map(own_key).collect::<Result<_>>()?;
         }
         Ok(options)
     }
+}
+
+fn words(list: &str) -> impl Iterator<Item = &str> {
+    list.split(',')
+        .map(str::trim)
+        .filter(|word| !word.is_empty())
+}
+
+/// `http://deb.debian.org/debian=http://mirror.lab/debian`.
+fn mirror(word: &str) -> Result<(String, String)> {
+    let pair = word
+        .split_once('=')
+        .filter(|(from, to)| !from.is_empty() && !to.is_empty());
+    let (from, to) = pair.ok_or_else(|| {
+        Error::usage(format!(
+            "IMGBUILD_MIRRORS: `{word}` is not a pair of URLs with = between them"
+        ))
+    })?;
+    Url::parse(to).context(|| "IMGBUILD_MIRRORS".into())?;
+    Ok((from.to_owned(), to.to_owned()))
+}
+
+/// `debian=FINGERPRINT=/path/of/key.gpg`.
+fn own_key(word: &str) -> Result<OwnKey> {
+    let usage = |why: String| {
+        Error::usage(format!("IMGBUILD_TRUST: `{word}`: {why}"))
+            .with_hint("an entry is PURPOSE=FINGERPRINT=FILE; purposes are base, debian, debian-security and raspberry-pi")
+    };
+    let mut parts = word.splitn(3, '=');
+    let (Some(purpose), Some(fingerprint), Some(file)) = (parts.next(), parts.next(), parts.next())
+    else {
+        return Err(usage("something is missing".to_owned()));
+    };
+    let purpose = match purpose {
+        "base" => Purpose::BaseDownloads,
+        "debian" => Purpose::Debian,
+        "debian-security" => Purpose::DebianSecurity,
+        "raspberry-pi" => Purpose::RaspberryPiArchive,
+        other => return Err(usage(format!("there is no purpose `{other}`"))),
+    };
+    let fingerprint = Fingerprint::parse(fingerprint)
+        .ok_or_else(|| usage(format!("`{fingerprint}` is not a fingerprint")))?;
+    let key = fs::read(file).map_err(|error| usage(format!("{file}: {error}")))?;
+    Ok(OwnKey {
+        purpose,
+        fingerprint,
+        key,
+    })
 }
 
 fn default_cache(set: &impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
@@ -115,6 +235,33 @@ mod tests {
         assert_eq!(at("/var/xdg"), Path::new("/var/xdg/imgbuild"));
         assert_eq!(at("xdg"), Path::new("/home/pi/.cache/imgbuild"));
         assert_eq!(at(""), Path::new("/home/pi/.cache/imgbuild"));
+    }
+
+    #[test]
+    fn mirrors_and_keys_of_ones_own_are_pairs_and_triples() {
+        let with = |name, value| options(&[("HOME", "/home/pi"), (name, value)]);
+        let found = with(
+            "IMGBUILD_MIRRORS",
+            "http://a/debian=http://b/d, http://c=http://d",
+        )
+        .unwrap();
+        let pair = |from: &str, to: &str| (from.to_owned(), to.to_owned());
+        let expected = [
+            pair("http://a/debian", "http://b/d"),
+            pair("http://c", "http://d"),
+        ];
+        assert_eq!(found.mirrors, expected);
+        for (name, wrong) in [
+            ("IMGBUILD_MIRRORS", "http://a"),
+            ("IMGBUILD_MIRRORS", "http://a=b"),
+            ("IMGBUILD_TRUST", "debian"),
+            ("IMGBUILD_TRUST", "all=00=/dev/null"),
+            ("IMGBUILD_TRUST", "debian=00=/dev/null"),
+        ] {
+            let error = with(name, wrong).unwrap_err();
+            let words: Vec<String> = error.chain().map(ToString::to_string).collect();
+            assert!(words.join(" ").contains(name), "{wrong}: {words:?}");
+        }
     }
 
     #[test]

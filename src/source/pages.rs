@@ -1,7 +1,9 @@
-//! Short texts from the network: lists of images and of checksums.
+//! Short files from the network: lists of images and of checksums, indexes, keys, signatures.
 
 use std::fs;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use reqwest::StatusCode;
 use serde::{Deserialize, Serialize};
 
@@ -25,11 +27,18 @@ pub(super) struct Pages<'a> {
 struct Page {
     url: String,
     etag: Option<String>,
+    /// In base64.
     body: String,
 }
 
+impl Page {
+    fn bytes(&self) -> Option<Vec<u8>> {
+        STANDARD.decode(&self.body).ok()
+    }
+}
+
 enum Answer {
-    Page(Page),
+    Page(Page, Vec<u8>),
     Unchanged,
     Absent,
 }
@@ -62,12 +71,19 @@ impl<'a> Pages<'a> {
 
     /// The text at `url`.
     pub fn text(&self, url: &Url) -> Result<String> {
-        self.read(url, &[])?
-            .ok_or_else(|| Error::failed(format!("{url} is not there")))
+        let bytes = self.read(url, &[])?;
+        let bytes = bytes.ok_or_else(|| Error::failed(format!("{url} is not there")))?;
+        http::text(bytes, url)
     }
 
     /// The text at `url`, if there is anything.
     pub fn optional(&self, url: &Url) -> Result<Option<String>> {
+        let bytes = self.optional_bytes(url)?;
+        bytes.map(|bytes| http::text(bytes, url)).transpose()
+    }
+
+    /// What is at `url`, if there is anything.
+    pub fn optional_bytes(&self, url: &Url) -> Result<Option<Vec<u8>>> {
         const ABSENT: [StatusCode; 3] = [
             StatusCode::FORBIDDEN,
             StatusCode::NOT_FOUND,
@@ -76,36 +92,37 @@ impl<'a> Pages<'a> {
         self.read(url, &ABSENT)
     }
 
-    /// A short text file. `absent` are the answers that mean there is none; when the list is empty
+    /// A short file. `absent` are the answers that mean there is none; when the list is empty
     /// there must be one. A copy in the cache serves when the network does not.
-    fn read(&self, url: &Url, absent: &[StatusCode]) -> Result<Option<String>> {
+    fn read(&self, url: &Url, absent: &[StatusCode]) -> Result<Option<Vec<u8>>> {
         let path = self.store.cache.page(url);
         let cached = read_record::<Page>(&path).filter(|page| page.url == url.as_str());
+        let cached = cached.and_then(|page| page.bytes().map(|bytes| (page, bytes)));
         if self.store.options.offline {
             return match cached {
-                Some(page) => Ok(Some(page.body)),
+                Some((_, bytes)) => Ok(Some(bytes)),
                 None if !absent.is_empty() => Ok(None),
                 None => Err(self.store.not_cached(&url.to_string())),
             };
         }
-        let etag = cached.as_ref().and_then(|page| page.etag.clone());
+        let etag = cached.as_ref().and_then(|(page, _)| page.etag.clone());
         let asked = self
             .store
             .client
             .retrying(|| self.ask_page(url, etag.as_deref(), absent));
         match (asked, cached) {
-            (Ok(Answer::Page(page)), _) => {
+            (Ok(Answer::Page(page, bytes)), _) => {
                 write_record(&path, &page)?;
-                Ok(Some(page.body))
+                Ok(Some(bytes))
             }
-            (Ok(Answer::Unchanged), Some(page)) => Ok(Some(page.body)),
+            (Ok(Answer::Unchanged), Some((_, bytes))) => Ok(Some(bytes)),
             (Ok(_), _) => Ok(None),
-            (Err(Failure::Retry { error, .. }), Some(page)) => {
+            (Err(Failure::Retry { error, .. }), Some((_, bytes))) => {
                 self.store
                     .job
                     .progress
                     .note(&format!("{error}; using the copy of {url} in the cache"));
-                Ok(Some(page.body))
+                Ok(Some(bytes))
             }
             (Err(failure), _) => Err(failure.into_error()),
         }
@@ -129,11 +146,12 @@ impl<'a> Pages<'a> {
             status => return Err(Failure::Stop(http::status_error(status, url))),
         }
         let etag = header(response.headers(), "etag").map(str::to_owned);
-        let body = http::read_text(response, url, MAX_PAGE)?;
-        Ok(Answer::Page(Page {
+        let bytes = http::read_bytes(response, url, MAX_PAGE)?;
+        let page = Page {
             url: url.as_str().to_owned(),
             etag,
-            body,
-        }))
+            body: STANDARD.encode(&bytes),
+        };
+        Ok(Answer::Page(page, bytes))
     }
 }

@@ -48,9 +48,10 @@ impl<'a> PayloadResolver<'a> {
             name: request.name.clone(),
             description: request.name.clone(),
             location: request.location.clone(),
+            also: Vec::new(),
             size: None,
             sha256,
-            verified,
+            verified: vec![verified],
             resolved: clock::now(),
             image: ImageFacts::default(),
         })
@@ -60,6 +61,11 @@ impl<'a> PayloadResolver<'a> {
         let sums = match (&request.sha256, &request.sums) {
             (Some(sha256), _) => return Ok((*sha256, Verified::Given)),
             (None, Some(sums)) => sums,
+            (None, None) if request.first_use => {
+                refuse_plain(&request.name, "no checksum", [url].into_iter())?;
+                let digest = self.at_first_use(&request.name, url)?;
+                return Ok((digest, Verified::FirstUse));
+            }
             (None, None) => {
                 let hint =
                     "give its `sha256`, or `sums` with the URL of a checksum file that lists it";
@@ -69,8 +75,13 @@ impl<'a> PayloadResolver<'a> {
         let origin = sums.to_string();
         match sums::find(&self.pages.sums(sums)?, &url.file_name(), &origin)? {
             Checksum::Sha256(digest) => Ok((digest, Verified::PublishedSums)),
+            Checksum::Unknown(_) => Err(Error::failed(format!("{origin} lists no checksum"))),
             Checksum::Sha1(sha1) => {
-                refuse_plain_sha1(&request.name, sums, url)?;
+                let sums = match sums {
+                    Location::Url(sums) => Some(sums),
+                    Location::File(_) => None,
+                };
+                refuse_plain(&request.name, "only a SHA-1", sums.into_iter().chain([url]))?;
                 let digest = self.by_sha1(&request.name, url, &origin, sha1)?;
                 Ok((digest, Verified::PublishedSha1))
             }
@@ -92,6 +103,21 @@ impl<'a> PayloadResolver<'a> {
         Ok((found, verified))
     }
 
+    /// The sha256 of what is at `url` now. Nothing is published to check it by.
+    fn at_first_use(&self, name: &str, url: &Url) -> Result<Digest> {
+        let wanted = Wanted {
+            url,
+            name,
+            checksum: &Checksum::Unknown(Digest::of_bytes(url.as_str())),
+            size: None,
+            hint: None,
+        };
+        let _lock = self.store.download_lock(&wanted)?;
+        let digest = self.store.download(&wanted)?;
+        write_record(&self.store.cache.name(&digest), &name)?;
+        Ok(digest)
+    }
+
     /// The sha256 of the file at `url`, of which only the SHA-1 is published: what an earlier
     /// download with this SHA-1 came to, or else what one comes to now.
     fn by_sha1(&self, name: &str, url: &Url, sums: &str, sha1: Sha1Digest) -> Result<Digest> {
@@ -108,6 +134,7 @@ impl<'a> PayloadResolver<'a> {
             name,
             checksum: &Checksum::Sha1(sha1),
             size: None,
+            hint: None,
         };
         let _lock = self.store.download_lock(&wanted)?;
         if let Some(digest) = known() {
@@ -123,16 +150,16 @@ impl<'a> PayloadResolver<'a> {
     }
 }
 
-/// A SHA-1 is not enough for what anybody on the way could have changed.
-fn refuse_plain_sha1(name: &str, sums: &Location, url: &Url) -> Result<()> {
-    let sums = match sums {
-        Location::Url(sums) => Some(sums),
-        Location::File(_) => None,
-    };
-    match sums.into_iter().chain([url]).find(|url| url.is_plain()) {
+/// What anybody on the way could have changed needs a sha256.
+fn refuse_plain<'u>(
+    name: &str,
+    published: &str,
+    mut urls: impl Iterator<Item = &'u Url>,
+) -> Result<()> {
+    match urls.find(|url| url.is_plain()) {
         None => Ok(()),
         Some(plain) => Err(Error::refused(format!(
-            "only a SHA-1 is published for {name}, and {plain} is read without encryption"
+            "{published} is published for {name}, and {plain} is read without encryption"
         ))
         .with_hint("use an https URL, or give the sha256")),
     }

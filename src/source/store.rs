@@ -3,16 +3,18 @@
 use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
 
-use super::cache::{Cache, Lock, read_record, write_record};
+use super::cache::{Cache, Lock, read_record, touch, write_record};
 use super::checksum::Checksum;
 use super::download::{Wanted, download};
 use super::http::Client;
 use super::options::FetchOptions;
+use crate::clock;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::Job;
-use crate::lock::{Location, Pin};
+use crate::lock::{LOCK_FILE, Location, Pin, Verified};
 use crate::positioned::MetadataExt;
+use crate::url::Url;
 
 pub(super) const OFFLINE_HINT: &str = "run the same command once without --offline";
 
@@ -45,23 +47,43 @@ impl Store {
                 Ok(path.clone())
             }
             Location::Url(url) => {
-                let path = self.cache.object(&pin.sha256);
-                let wanted = Wanted {
-                    url,
-                    name: &pin.name,
-                    checksum: &Checksum::Sha256(pin.sha256),
-                    size: pin.size,
-                };
-                if path.exists() {
-                    return Ok(path);
-                }
-                let _lock = self.download_lock(&wanted)?;
-                if !path.exists() {
-                    self.download(&wanted)?;
-                }
-                Ok(path)
+                let first = self.fetch_from(url, pin);
+                let others = pin.also.iter();
+                others.fold(first, |fetched, url| match fetched {
+                    Err(error) if error.kind() == ErrorKind::Failed => {
+                        // What is said is what its own place says.
+                        self.fetch_from(url, pin).map_err(|_| error)
+                    }
+                    fetched => fetched,
+                })
             }
         }
+    }
+
+    fn fetch_from(&self, url: &Url, pin: &Pin) -> Result<PathBuf> {
+        let path = self.cache.object(&pin.sha256);
+        let wanted = Wanted {
+            url,
+            name: &pin.name,
+            checksum: &Checksum::Sha256(pin.sha256),
+            size: pin.size,
+            hint: replaced_hint(pin),
+        };
+        if path.exists() {
+            touch(&path);
+            return Ok(path);
+        }
+        let _lock = self.download_lock(&wanted)?;
+        if !path.exists() {
+            self.download(&wanted)?;
+            write_record(&self.cache.name(&pin.sha256), &pin.name)?;
+        }
+        Ok(path)
+    }
+
+    /// Where it reports to, and what can stop it.
+    pub fn job(&self) -> &Job {
+        &self.job
     }
 
     /// Whether the file with this digest is in the cache.
@@ -105,6 +127,17 @@ impl Store {
         write_record(&record, &digest)?;
         Ok(digest)
     }
+}
+
+/// What to do when what was found once is not there any more. A digest that was given is corrected
+/// where it was.
+fn replaced_hint(pin: &Pin) -> Option<String> {
+    let (name, day) = (&pin.name, clock::day_of(pin.resolved));
+    (!pin.verified.contains(&Verified::Given)).then(|| {
+        format!(
+            "{LOCK_FILE} says since {day} what {name} is. Either the file was replaced since, which `imgbuild update {name}` accepts, or a proxy alters it"
+        )
+    })
 }
 
 /// Compares the digest of a local file with what it must be.

@@ -35,7 +35,7 @@ pub(super) fn find(text: &str, name: &str, origin: &str) -> Result<Checksum> {
 pub(super) fn find_sha256(text: &str, name: &str, origin: &str) -> Result<Digest> {
     match find(text, name, origin)? {
         Checksum::Sha256(digest) => Ok(digest),
-        Checksum::Sha1(_) => Err(Error::failed(format!(
+        Checksum::Sha1(_) | Checksum::Unknown(_) => Err(Error::failed(format!(
             "{origin} lists no sha256 for {name}, only a SHA-1"
         ))
         .with_hint("give the sha256 itself instead of the sums file")),

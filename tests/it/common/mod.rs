@@ -7,6 +7,7 @@ pub mod fuzz_cases;
 pub mod http_server;
 pub mod images;
 pub mod needs;
+pub mod openpgp;
 pub mod sample_image;
 pub mod small_base;
 pub mod tools;

@@ -312,7 +312,7 @@ fn a_url_without_digest_uses_the_sha256_file_beside_it() {
         .serve("/a.img.xz.sha256", format!("{} *a.img.xz", sha256(&body)));
     let base = lab.fetcher().base(&request).unwrap();
     assert_is_image(&base);
-    assert_eq!(base.verified, Verified::PublishedSums);
+    assert_eq!(base.verified, [Verified::PublishedSums]);
     assert_is_image(&lab.offline().base(&request).unwrap());
 }
 

@@ -27,7 +27,7 @@ fn every_container_is_unpacked_whatever_its_name() {
         assert_is_image(&base);
         assert_eq!(base.source_sha256.to_string(), sha256(container));
         assert_eq!(base.compressed, Some(path));
-        assert_eq!(base.verified, Verified::Local);
+        assert_eq!(base.verified, [Verified::Local]);
     }
 }
 
@@ -146,7 +146,7 @@ fn a_local_file_with_a_digest_must_be_that() {
     let path = lab.file("a.img.xz", &image_xz());
     let given = |sha256: &str| BaseRequest::at_path(&path, Some(sha256)).unwrap();
     let found = lab.fetcher().find(&given(&sha256(&image_xz()))).unwrap();
-    assert_eq!(found.verified, Verified::Given);
+    assert_eq!(found.verified, [Verified::Given]);
     let other = sha256(b"other");
     assert_error(
         lab.fetcher().find(&given(&other)),

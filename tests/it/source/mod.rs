@@ -5,6 +5,7 @@ mod formats;
 mod index;
 mod payloads;
 mod published_sha1;
+mod signatures;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -13,6 +14,7 @@ use std::sync::{Arc, Barrier, LazyLock, Mutex};
 use std::time::Duration;
 
 use crate::common::http_server::{Behaviour, HttpServer, etag_of};
+use crate::common::openpgp::TestKey;
 use imgbuild::digest::Digest as Sha;
 use imgbuild::error::{Error, ErrorKind, Result, ResultExt};
 use imgbuild::job::{Cancel, Job, Progress, Task};
@@ -20,6 +22,7 @@ use imgbuild::lock::{Location, PayloadRequest, Pin, Verified};
 use imgbuild::source::{
     BaseImage, BaseImages, BaseRequest, BaseResolver, FetchOptions, PayloadResolver, Store,
 };
+use imgbuild::trust::Purpose;
 use imgbuild::url::Url;
 use serde_json::json;
 use sha1::Sha1;
@@ -28,6 +31,9 @@ use tempfile::TempDir;
 
 const XZ_PATH: &str = "/raspios_lite_arm64/images/raspios_lite_arm64-2026-10-06/2026-10-06-raspios-trixie-arm64-lite.img.xz";
 const OLD_PATH: &str = "/raspios_oldstable_lite_arm64/images/raspios_oldstable_lite_arm64-2026-09-15/2026-09-15-raspios-bookworm-arm64-lite.img.xz";
+
+/// Signs what the server has.
+static KEY: LazyLock<TestKey> = LazyLock::new(|| TestKey::with_subkey(1));
 
 /// A server, a cache, and what was reported.
 struct Lab {
@@ -80,8 +86,8 @@ struct Fetcher(Store);
 
 impl Fetcher {
     fn find(&self, request: &BaseRequest) -> Result<BaseImage> {
-        let pin = BaseResolver::new(&self.0).resolve(request)?;
-        BaseImages::new(&self.0).open(&pin)
+        let pin = BaseResolver::new(&self.0).resolve(request, None)?;
+        BaseImages::new(&self.0).open(&pin, self.0.fetch(&pin)?)
     }
 
     fn base(&self, request: &BaseRequest) -> Result<BaseImage> {
@@ -120,7 +126,7 @@ struct Artifact {
     path: PathBuf,
     size: u64,
     sha256: Sha,
-    verified: Verified,
+    verified: Vec<Verified>,
 }
 
 fn web(url: &str) -> Location {
@@ -151,6 +157,15 @@ impl Lab {
         let mut options = FetchOptions::new(self.cache());
         options.index_url = self.server.url("/index.json");
         options.retry_delay = Duration::from_millis(1);
+        // Keys are not asked for anywhere else.
+        for keys in [
+            "https://www.raspberrypi.org",
+            "https://keyserver.ubuntu.com",
+        ] {
+            let here = self.server.url("/keys");
+            options.mirrors.push((keys.to_owned(), here));
+        }
+        options.trust = KEY.trust(Purpose::BaseDownloads);
         options
     }
 
@@ -231,6 +246,9 @@ impl Lab {
             ),
         );
         let old_url = self.server.serve(OLD_PATH, xz.clone());
+        for path in [XZ_PATH, OLD_PATH] {
+            self.server.serve(&format!("{path}.sig"), KEY.detached(&xz));
+        }
         let older = url.replace("2026-10-06", "2026-06-18");
         let extra = self.server.serve(
             "/legacy.json",

@@ -8,7 +8,10 @@ fn a_payload_is_verified_by_its_digest_or_a_sums_file() {
     let url = lab.server.serve("/v1%2Bk3s1/k3s-arm64", "binary");
     let by_digest = payload(&lab, web(&url), Some(sha256(b"binary")), None).unwrap();
     assert_eq!(fs::read(&by_digest.path).unwrap(), b"binary");
-    assert_eq!((by_digest.size, by_digest.verified), (6, Verified::Given));
+    assert_eq!(
+        (by_digest.size, by_digest.verified),
+        (6, vec![Verified::Given])
+    );
     let lines = format!(
         "{}  k3s-airgap\n{} *k3s-arm64\n",
         "0".repeat(64),
@@ -17,7 +20,7 @@ fn a_payload_is_verified_by_its_digest_or_a_sums_file() {
     let sums = lab.server.serve("/sums.txt", lines);
     let listed = payload(&lab, web(&url), None, Some(sums.clone())).unwrap();
     assert_eq!(listed.path, by_digest.path);
-    assert_eq!(listed.verified, Verified::PublishedSums);
+    assert_eq!(listed.verified, [Verified::PublishedSums]);
     assert_eq!(listed.sha256.to_string(), sha256(b"binary"));
     assert_eq!(lab.server.log("/v1%2Bk3s1/k3s-arm64").len(), 1);
     let offline = lab.offline().payload(&PayloadRequest {
@@ -69,7 +72,7 @@ fn a_local_payload_is_checked_when_there_is_something_to_check_it_by() {
     let artifact = payload(&lab, at(), None, None).unwrap();
     assert_eq!(
         (artifact.path, artifact.verified),
-        (path.clone(), Verified::Local)
+        (path.clone(), vec![Verified::Local])
     );
     assert_eq!(artifact.sha256.to_string(), sha256(b"binary"));
     let other = "3".repeat(64);
@@ -83,7 +86,7 @@ fn a_local_payload_is_checked_when_there_is_something_to_check_it_by() {
     let sums = Some(sums.to_str().unwrap().to_owned());
     assert_eq!(
         payload(&lab, at(), None, sums).unwrap().verified,
-        Verified::PublishedSums
+        [Verified::PublishedSums]
     );
     let missing = Location::File(lab.folder.path().join("missing"));
     let result = payload(&lab, missing, None, None);

@@ -1,5 +1,8 @@
 //! Payloads of which only a SHA-1 is published.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
 use super::*;
 
 const FTL: &str = "/v6.7/pihole-FTL-arm64";
@@ -46,7 +49,7 @@ fn a_published_sha1_verifies_a_download_and_says_which_sha256_to_pin() {
         for _ in 0..2 {
             let artifact = lab.fetcher().payload(&ftl(&lab)).unwrap();
             assert_is_ftl(&lab, &artifact, body);
-            assert_eq!(artifact.verified, Verified::PublishedSha1);
+            assert_eq!(artifact.verified, [Verified::PublishedSha1]);
         }
         assert_eq!(lab.server.log(FTL).len(), before + 1);
         assert_eq!(lab.noted(&format!("sha256 = \"{}\"", sha256(body))), 1);
@@ -84,7 +87,7 @@ fn what_was_verified_by_its_sha1_is_there_offline_for_as_long_as_the_sha1_stays(
     for request in [&ftl(&lab), &request] {
         let artifact = lab.offline().payload(request).unwrap();
         assert_is_ftl(&lab, &artifact, b"binary");
-        assert_eq!(artifact.verified, Verified::PublishedSha1);
+        assert_eq!(artifact.verified, [Verified::PublishedSha1]);
     }
     lab.file("sums", ftl_sums(b"newer").as_bytes());
     let after = lab.offline().payload(&request);
@@ -174,7 +177,7 @@ fn a_sha256_in_the_same_sums_file_wins_over_a_sha1() {
     ] {
         serve_ftl(&lab, b"binary", sums);
         let artifact = lab.fetcher().payload(&ftl(&lab)).unwrap();
-        assert_eq!(artifact.verified, Verified::PublishedSums);
+        assert_eq!(artifact.verified, [Verified::PublishedSums]);
         assert_is_ftl(&lab, &artifact, b"binary");
         fs::remove_file(artifact.path).unwrap();
     }
@@ -193,7 +196,8 @@ fn a_sha256_in_the_same_sums_file_wins_over_a_sha1() {
 fn a_sha1_read_without_encryption_is_refused() {
     let lab = Lab::new();
     let plain = "http://127.0.0.1.mirror.lab/pihole-FTL-arm64.sha1";
-    let page = json!({"url": plain, "etag": null, "body": ftl_sums(b"binary")});
+    let body = STANDARD.encode(ftl_sums(b"binary"));
+    let page = json!({"url": plain, "etag": null, "body": body});
     let offline = lab.offline();
     let record = format!("pages/{}.json", sha256(plain.as_bytes()));
     fs::write(lab.cache().join(record), page.to_string()).unwrap();

@@ -1,0 +1,403 @@
+//! The lock file of one run: what is pinned is found in it, what is not is added, and all of it is
+//! written once.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use super::change::Change;
+use super::entries::{ArchiveEntry, FileEntry, PackageEntry, PackageSet};
+use super::lock_file::{FileKind, LOCK_FILE, LockFile};
+use super::moment::Moment;
+use crate::error::{Error, Result, ResultExt};
+use crate::parallel;
+use crate::whole_file;
+
+/// What a run may do about pins.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum LockPolicy {
+    /// What is pinned stays; what is not is added.
+    #[default]
+    Add,
+    /// All must be pinned.
+    Locked,
+    /// What has one of these names is looked up again; no name: everything.
+    Renew(BTreeSet<String>),
+}
+
+/// All requests of a project.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// Files, by kind, name and request.
+    pub files: BTreeSet<(FileKind, String, String)>,
+    /// Sets of packages, by base and names.
+    pub package_sets: BTreeSet<(String, Vec<String>)>,
+}
+
+/// The lock file of a run. Threads may share it.
+pub struct LockBook {
+    path: PathBuf,
+    policy: LockPolicy,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// As it was read.
+    before: LockFile,
+    now: LockFile,
+    /// Whether the file was there.
+    existed: bool,
+    /// Requests that were looked up in this run: not again.
+    renewed: BTreeSet<String>,
+    changes: Vec<Change>,
+}
+
+impl LockBook {
+    /// The lock file of the project in `folder`.
+    pub fn open(folder: &Path, policy: LockPolicy) -> Result<Self> {
+        let path = folder.join(LOCK_FILE);
+        let found = read(&path)?;
+        let existed = found.is_some();
+        let before = found.unwrap_or_default();
+        let state = State {
+            now: before.clone(),
+            before,
+            existed,
+            ..State::default()
+        };
+        Ok(Self {
+            path,
+            policy,
+            state: Mutex::new(state),
+        })
+    }
+
+    /// The answer to a request for a file, unless it is to be looked up.
+    pub fn file(&self, kind: FileKind, name: &str, request: &str) -> Option<FileEntry> {
+        let state = parallel::lock(&self.state);
+        let key = file_key(kind, name, request);
+        if self.is_renewed([name]) && !state.renewed.contains(&key) {
+            return None;
+        }
+        state.now.file(kind, name, request).cloned()
+    }
+
+    /// What was pinned before, also when it is to be looked up again.
+    pub fn previous(&self, kind: FileKind, name: &str, request: &str) -> Option<FileEntry> {
+        let state = parallel::lock(&self.state);
+        state.before.file(kind, name, request).cloned()
+    }
+
+    /// Pins a file.
+    pub fn keep_file(&self, kind: FileKind, entry: FileEntry) -> Result<()> {
+        self.may_resolve(&entry.name, &entry.request)?;
+        let mut state = parallel::lock(&self.state);
+        let key = file_key(kind, &entry.name, &entry.request);
+        state.renewed.insert(key);
+        let old = state.now.file(kind, &entry.name, &entry.request).cloned();
+        let change = Change::of_file(old.as_ref(), &entry);
+        if old.is_some() && change.is_none() {
+            return Ok(());
+        }
+        state.changes.extend(change);
+        let files = state.now.files_mut(kind);
+        files.retain(|other| (&other.name, &other.request) != (&entry.name, &entry.request));
+        files.push(entry);
+        Ok(())
+    }
+
+    /// What a set of packages came to on a base, unless it is to be resolved.
+    pub fn package_set(&self, wanted: &PackageSet) -> Option<(PackageSet, Vec<PackageEntry>)> {
+        let state = parallel::lock(&self.state);
+        let found = state.now.package_set.iter().find(|set| {
+            (&set.base, &set.request, set.status) == (&wanted.base, &wanted.request, wanted.status)
+        })?;
+        let packages = packages_of(&state.now, found);
+        let names = packages.iter().map(|package| package.name.as_str());
+        let key = set_key(&found.base, &found.request);
+        if self.is_renewed(names) && !state.renewed.contains(&key) {
+            return None;
+        }
+        Some((found.clone(), packages))
+    }
+
+    /// Pins a set of packages, in the place of what the same names came to on the same base before.
+    pub fn keep_package_set(
+        &self,
+        set: PackageSet,
+        packages: Vec<PackageEntry>,
+        archives: Vec<ArchiveEntry>,
+    ) -> Result<()> {
+        self.may_resolve(&format!("packages {}", set.request.join(", ")), &set.base)?;
+        let mut state = parallel::lock(&self.state);
+        let state = &mut *state;
+        state.renewed.insert(set_key(&set.base, &set.request));
+        let is_same =
+            |other: &PackageSet| (&other.base, &other.request) == (&set.base, &set.request);
+        let replaced = state.now.package_set.iter().find(|other| is_same(other));
+        let old = replaced.map(|found| packages_of(&state.now, found));
+        let changes = package_changes(old.as_deref().unwrap_or_default(), &packages);
+        if replaced.is_none() {
+            state.changes.push(Change {
+                name: format!("packages {}", set.request.join(", ")),
+                old: None,
+                new: Some(format!("{} from {}", count(&packages), names_of(&archives))),
+            });
+        } else {
+            state.changes.extend(changes);
+        }
+        state.now.package_set.retain(|other| !is_same(other));
+        state.now.package_set.push(set);
+        for package in packages {
+            state
+                .now
+                .package
+                .retain(|other| other.key() != package.key());
+            state.now.package.push(package);
+        }
+        for archive in archives {
+            state.now.archive.retain(|other| other.name != archive.name);
+            state.now.archive.push(archive);
+        }
+        state.now.drop_unused_packages();
+        Ok(())
+    }
+
+    /// The newest InRelease that was ever believed of an archive.
+    pub fn archive(&self, name: &str) -> Option<ArchiveEntry> {
+        let state = parallel::lock(&self.state);
+        state
+            .now
+            .archive
+            .iter()
+            .find(|archive| archive.name == name)
+            .cloned()
+    }
+
+    /// Everything that is pinned.
+    pub fn content(&self) -> LockFile {
+        parallel::lock(&self.state).now.clone()
+    }
+
+    /// Whether this run pinned anything.
+    pub fn is_changed(&self) -> bool {
+        let state = parallel::lock(&self.state);
+        state.now != state.before
+    }
+
+    /// Removes what nobody asks for any more: everything when all was renewed, or else what stands in
+    /// the place of what this run added.
+    pub fn retire(&self, wanted: &Wanted) {
+        let everything = matches!(&self.policy, LockPolicy::Renew(names) if names.is_empty());
+        let mut state = parallel::lock(&self.state);
+        for kind in [FileKind::Base, FileKind::Payload] {
+            state.retire_files(kind, wanted, everything);
+        }
+        if everything {
+            state.retire_package_sets(wanted);
+        }
+    }
+
+    /// What this run changed, in the order it happened.
+    pub fn changes(&self) -> Vec<Change> {
+        parallel::lock(&self.state).changes.clone()
+    }
+
+    /// Whether there was a lock file before this run.
+    pub fn existed(&self) -> bool {
+        parallel::lock(&self.state).existed
+    }
+
+    /// Where the lock file is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes the file if anything changed. What another run has added meanwhile is kept.
+    pub fn save(&self) -> Result<()> {
+        let mut state = parallel::lock(&self.state);
+        if state.now == state.before {
+            return Ok(());
+        }
+        let theirs = read(&self.path)?.unwrap_or_default();
+        if theirs != state.before {
+            let State { before, now, .. } = &mut *state;
+            add_theirs(now, before, &theirs);
+        }
+        write(&self.path, &state.now.render()?)?;
+        state.before = state.now.clone();
+        Ok(())
+    }
+
+    /// The time of everything that is written on a node with this base: when the base was pinned.
+    pub fn time_of(&self, name: &str, request: &str) -> Option<Moment> {
+        let state = parallel::lock(&self.state);
+        state
+            .now
+            .file(FileKind::Base, name, request)
+            .map(|entry| entry.locked)
+    }
+
+    fn is_renewed<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> bool {
+        match &self.policy {
+            LockPolicy::Renew(renewed) => {
+                renewed.is_empty() || names.into_iter().any(|name| renewed.contains(name))
+            }
+            LockPolicy::Add | LockPolicy::Locked => false,
+        }
+    }
+
+    /// The error of a run that must not look anything up: for before it does.
+    pub fn may_resolve(&self, name: &str, request: &str) -> Result<()> {
+        if self.policy != LockPolicy::Locked {
+            return Ok(());
+        }
+        let lock = self.path.display();
+        Err(Error::usage(format!("--locked: {lock} has no pin of {name} for {request}")).with_hint(
+            "run the same command once without --locked, look at what it changes, and commit imgbuild.lock",
+        ))
+    }
+}
+
+impl State {
+    fn retire_files(&mut self, kind: FileKind, wanted: &Wanted, everything: bool) {
+        let before = self.before.files(kind);
+        let is_new = |entry: &FileEntry| {
+            let is_same =
+                |old: &FileEntry| (&old.name, &old.request) == (&entry.name, &entry.request);
+            !before.iter().any(is_same)
+        };
+        let files = std::mem::take(self.now.files_mut(kind));
+        let (added, old): (Vec<_>, Vec<_>) = files.into_iter().partition(is_new);
+        let names: BTreeSet<String> = added.iter().map(|entry| entry.name.clone()).collect();
+        let (stays, gone): (Vec<_>, Vec<_>) = old.into_iter().partition(|entry| {
+            let key = (kind, entry.name.clone(), entry.request.clone());
+            wanted.files.contains(&key) || !(everything || names.contains(&entry.name))
+        });
+        for entry in &gone {
+            tell_gone(&mut self.changes, entry, names.contains(&entry.name));
+        }
+        self.now
+            .files_mut(kind)
+            .extend(stays.into_iter().chain(added));
+    }
+
+    fn retire_package_sets(&mut self, wanted: &Wanted) {
+        let sets = std::mem::take(&mut self.now.package_set);
+        let (stays, gone): (Vec<_>, Vec<_>) = sets.into_iter().partition(|set| {
+            let key = (set.base.clone(), set.request.clone());
+            wanted.package_sets.contains(&key)
+        });
+        self.changes.extend(gone.iter().map(|set| Change {
+            name: format!("packages {}", set.request.join(", ")),
+            old: Some(format!("for {}", set.base)),
+            new: None,
+        }));
+        self.now.package_set = stays;
+        self.now.drop_unused_packages();
+        let packages = self.now.package.iter();
+        let used: BTreeSet<&String> = packages.map(|package| &package.archive).collect();
+        self.now
+            .archive
+            .retain(|archive| used.contains(&archive.name));
+    }
+}
+
+fn file_key(kind: FileKind, name: &str, request: &str) -> String {
+    format!("{kind:?} {name} {request}")
+}
+
+fn set_key(base: &str, request: &[String]) -> String {
+    format!("set {base} {}", request.join(" "))
+}
+
+fn packages_of(file: &LockFile, set: &PackageSet) -> Vec<PackageEntry> {
+    let found = set.install.iter().filter_map(|key| file.package(key));
+    found.cloned().collect()
+}
+
+fn package_changes(old: &[PackageEntry], new: &[PackageEntry]) -> Vec<Change> {
+    let names: BTreeSet<&String> = old.iter().chain(new).map(|package| &package.name).collect();
+    let find = |list: &'_ [PackageEntry], name: &String| -> Option<PackageEntry> {
+        list.iter().find(|package| package.name == *name).cloned()
+    };
+    let change =
+        |name: &&String| Change::of_package(find(old, name).as_ref(), find(new, name).as_ref());
+    names.iter().filter_map(change).collect()
+}
+
+fn count(packages: &[PackageEntry]) -> String {
+    match packages.len() {
+        1 => "1 package".to_owned(),
+        n => format!("{n} packages"),
+    }
+}
+
+fn names_of(archives: &[ArchiveEntry]) -> String {
+    let names: Vec<String> = archives
+        .iter()
+        .map(|archive| format!("{} of {}", archive.name, archive.date))
+        .collect();
+    names.join(", ")
+}
+
+/// A file whose place a new one took is the old side of that change.
+fn tell_gone(changes: &mut Vec<Change>, gone: &FileEntry, replaced: bool) {
+    let removed = Change::removed_file(gone);
+    let mut added = changes
+        .iter_mut()
+        .filter(|change| change.name == gone.name && change.old.is_none() && change.new.is_some());
+    match added.next() {
+        Some(change) if replaced => change.old = removed.old,
+        _ => changes.push(removed),
+    }
+}
+
+/// Adds to `ours` what `theirs` has over `before`.
+fn add_theirs(ours: &mut LockFile, before: &LockFile, theirs: &LockFile) {
+    for kind in [FileKind::Base, FileKind::Payload] {
+        for entry in theirs.files(kind) {
+            let known = |file: &LockFile| file.file(kind, &entry.name, &entry.request).is_some();
+            if !known(before) && !known(ours) {
+                ours.files_mut(kind).push(entry.clone());
+            }
+        }
+    }
+    for set in &theirs.package_set {
+        let known = |file: &LockFile| {
+            let mut sets = file.package_set.iter();
+            sets.any(|other| (&other.base, &other.request) == (&set.base, &set.request))
+        };
+        if known(before) || known(ours) {
+            continue;
+        }
+        for package in packages_of(theirs, set) {
+            if ours.package(&package.key()).is_none() {
+                ours.package.push(package);
+            }
+        }
+        ours.package_set.push(set.clone());
+    }
+    for archive in &theirs.archive {
+        if ours.archive.iter().all(|other| other.name != archive.name) {
+            ours.archive.push(archive.clone());
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<Option<LockFile>> {
+    match fs::read_to_string(path) {
+        Ok(text) => LockFile::parse(&text, &path.display().to_string()).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => {
+            Err(Error::failed(format!("cannot read {}", path.display())).with_source(error))
+        }
+    }
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    whole_file::write(path, text.as_bytes()).context(|| format!("cannot write {}", path.display()))
+}
