@@ -62,9 +62,6 @@ groups = ["audio"]
 [directories]
 "/var/lib/lists" = "0750"
 
-[packages]
-install = ["git"]
-
 [units]
 enable = ["tool.service"]
 "#;

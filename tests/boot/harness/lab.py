@@ -101,6 +101,7 @@ class Lab:
             "pihole.ftl_binary": f"{programs}/pihole-FTL",
             "pihole.core_archive": f"{programs}/core.tar.gz",
             "pihole.web_archive": f"{programs}/web.tar.gz",
+            "pihole.tools": False,   # no archives of Debian are asked
             "pihole.adlist_files": [f"{programs}/list"],
         }
         if self.setup.get("tailscale"):

@@ -189,6 +189,8 @@ impl World {
                 "pihole.web_archive={}",
                 self.path("pihole-web.tar.gz").display()
             ),
+            // No archive of Debian is asked.
+            "pihole.tools=false".to_owned(),
             format!(
                 "pihole.adlist_files=[\"{}\"]",
                 self.path("pihole-list").display()
