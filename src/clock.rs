@@ -52,7 +52,7 @@ pub fn utc(time: i64) -> String {
 }
 
 /// The day of `time`, in seconds since 1970, as `2026-11-24`.
-pub fn day_of(time: i64) -> String {
+pub fn date_of(time: i64) -> String {
     let (year, month, date) = civil(time.div_euclid(DAY));
     format!("{year:04}-{month:02}-{date:02}")
 }
@@ -79,7 +79,7 @@ fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
 }
 
 /// Year, month and day of a day since 1970.
-fn civil(day: i64) -> (i64, i64, i64) {
+pub fn civil(day: i64) -> (i64, i64, i64) {
     let day = day + 719_468;
     let (era, day_of_era) = (day.div_euclid(146_097), day.rem_euclid(146_097));
     let year_of_era =
@@ -90,21 +90,6 @@ fn civil(day: i64) -> (i64, i64, i64) {
     let month = (march_month + 2) % 12 + 1;
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     (year, month, date)
-}
-
-/// The day of a moment in seconds since 1970, as `YYYY-MM-DD` in UTC.
-pub fn date_of(seconds: i64) -> String {
-    // The way back of `parse_date`, after the same source.
-    let day = seconds.div_euclid(DAY) + 719_468;
-    let (era, day_of_era) = (day.div_euclid(146_097), day.rem_euclid(146_097));
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * from_march + 2) / 5 + 1;
-    let month = (from_march + 2) % 12 + 1;
-    let year = era * 400 + year_of_era + i64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}")
 }
 
 #[cfg(test)]
@@ -157,6 +142,6 @@ mod tests {
         ] {
             assert_eq!(parse_utc(wrong), None, "{wrong}");
         }
-        assert_eq!(day_of(951_782_400), "2000-02-29");
+        assert_eq!(date_of(951_782_400), "2000-02-29");
     }
 }

@@ -87,7 +87,7 @@ impl Available {
 
     /// A question after the package whose name is most like `name`, as the end of a message.
     pub(super) fn or_meant(&self, name: &str) -> String {
-        let beginning: String = name.chars().take(2).collect();
+        let beginning: String = name.chars().take(1).collect();
         let known = self.packages.keys().map(|known| &**known);
         let known: Vec<&str> = known.filter(|k| k.starts_with(&beginning)).collect();
         or_meant(crate::suggest::nearest(name, &known))

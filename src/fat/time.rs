@@ -1,5 +1,7 @@
 //! DOS dates and times.
 
+use crate::clock;
+
 /// Unix seconds of 1980-01-01 00:00:00 and 2107-12-31 23:59:58, the first and last FAT can say.
 const FIRST: i64 = 315_532_800;
 const LAST: i64 = 4_354_819_198;
@@ -16,30 +18,13 @@ impl DosTime {
     pub fn from_unix(seconds: i64) -> Self {
         let seconds = seconds.clamp(FIRST, LAST);
         let (days, within) = (seconds / 86_400, seconds % 86_400);
-        let (year, month, day) = civil(days);
+        let (year, month, day) = clock::civil(days);
         let (hour, minute, second) = (within / 3600, within / 60 % 60, within % 60);
         Self {
             date: ((year - 1980) << 9 | month << 5 | day) as u16,
             time: (hour << 11 | minute << 5 | (second / 2)) as u16,
         }
     }
-}
-
-/// Year, month and day of a day counted from 1970-01-01, after Howard Hinnant's
-/// “chrono-Compatible Low-Level Date Algorithms”, for days that are not negative.
-fn civil(days: i64) -> (i64, i64, i64) {
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let (month, carry) = match month < 10 {
-        true => (month + 3, 0),
-        false => (month - 9, 1),
-    };
-    (year_of_era + era * 400 + carry, month, day)
 }
 
 #[cfg(test)]

@@ -205,7 +205,7 @@ fn refuse_old(release: &Release, name: &str, known: Option<&ArchiveEntry>) -> Re
     match release.valid_until {
         Some(until) if until < clock::now() => Err(Error::verification(format!(
             "the index of {name} expired on {}",
-            clock::day_of(until)
+            clock::date_of(until)
         ))
         .with_hint("the mirror is behind, or the clock of this computer is wrong")),
         _ => Ok(()),

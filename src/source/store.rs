@@ -132,7 +132,7 @@ impl Store {
 /// What to do when what was found once is not there any more. A digest that was given is corrected
 /// where it was.
 fn replaced_hint(pin: &Pin) -> Option<String> {
-    let (name, day) = (&pin.name, clock::day_of(pin.resolved));
+    let (name, day) = (&pin.name, clock::date_of(pin.resolved));
     (!pin.verified.contains(&Verified::Given)).then(|| {
         format!(
             "{LOCK_FILE} says since {day} what {name} is. Either the file was replaced since, which `imgbuild update {name}` accepts, or a proxy alters it"

@@ -14,7 +14,8 @@ const MAX_LEN: usize = 16 << 20;
 /// A text and the armored signatures of it, not verified.
 #[derive(Debug)]
 pub struct Cleartext<'a> {
-    lines: Vec<&'a str>,
+    /// What the signatures are of: lines end with CR and LF, the last one with neither.
+    pub hashed: String,
     pub signatures: &'a [u8],
 }
 
@@ -29,27 +30,24 @@ impl<'a> Cleartext<'a> {
             .strip_prefix(BEGIN)
             .ok_or_else(|| format!("it does not begin with `{BEGIN}`"))?;
         let mut rest = after_headers(text)?;
-        let mut lines = Vec::new();
+        let (mut hashed, mut end) = (String::new(), "");
         while !rest.starts_with(BEGIN_SIGNATURE) {
             let (line, next) = rest.split_once('\n').ok_or("it has no signature")?;
-            lines.push(unescaped(line)?);
-            rest = next;
+            hashed.push_str(end);
+            hashed.push_str(unescaped(line)?);
+            (rest, end) = (next, "\r\n");
         }
         nothing_follows(rest)?;
         Ok(Self {
-            lines,
+            hashed,
             signatures: rest.as_bytes(),
         })
     }
 
-    /// What the signatures are of: lines end with CR and LF, the last one with neither.
-    pub fn hashed(&self) -> String {
-        self.lines.join("\r\n")
-    }
-
     /// The text, each line with a line feed.
     pub fn text(&self) -> String {
-        let mut text = self.lines.join("\n");
+        // There is no carriage return but those at the ends of lines.
+        let mut text = self.hashed.replace('\r', "");
         text.push('\n');
         text
     }
@@ -118,11 +116,11 @@ mod tests {
         let file = signed("Hash: SHA256\n", "a  \n- -b\n\nc\r");
         let read = Cleartext::read(file.as_bytes()).unwrap();
         assert_eq!(read.text(), "a\n-b\n\nc\n");
-        assert_eq!(read.hashed(), "a\r\n-b\r\n\r\nc");
+        assert_eq!(read.hashed, "a\r\n-b\r\n\r\nc");
         assert_eq!(read.signatures, SIGNATURE.as_bytes());
         let file = file.replace('\n', "\r\n").replace("\r\r", "\r");
         let read = Cleartext::read(file.as_bytes()).unwrap();
-        assert_eq!(read.hashed(), "a\r\n-b\r\n\r\nc");
+        assert_eq!(read.hashed, "a\r\n-b\r\n\r\nc");
     }
 
     #[test]
@@ -155,7 +153,7 @@ mod tests {
         let file = signed("", &"ab\n".repeat(5 << 20));
         let start = std::time::Instant::now();
         let read = Cleartext::read(file.as_bytes()).unwrap();
-        assert_eq!(read.lines.len(), (5 << 20) + 1);
+        assert_eq!(read.text().lines().count(), (5 << 20) + 1);
         assert!(start.elapsed().as_secs() < 20);
     }
 }

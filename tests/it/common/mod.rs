@@ -1,5 +1,6 @@
 //! What tests stand on: images, file systems, servers, the program itself, and the tools that judge.
 
+pub mod archive;
 pub mod emit;
 pub mod ext4;
 pub mod flash;
