@@ -68,6 +68,8 @@ impl<'a> Model<'a> {
             Action::SetAttr(attr) => self.set_attr(path, *attr),
             Action::SetLine { prefix, line } => self.set_line(path, prefix, line),
             Action::Account(account) => self.account(account),
+            Action::SystemAccount(account) => self.system_account(account),
+            Action::Unpack(payload) => self.unpack(path, payload),
             // From systemctl.
             Action::EnableUnit | Action::MaskUnit => {}
             other => panic!("{path}: no model of {other:?}"),
