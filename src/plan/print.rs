@@ -168,9 +168,11 @@ fn summary(plan: &Plan, touched: &[Touched]) -> String {
     }
     let counts = counts.iter().map(|(verb, count)| format!("{count} {verb}"));
     let payloads = plan.payloads().into_iter().map(|p| p.request.name.clone());
+    // Of one archive, many files may be taken.
+    let payloads: BTreeSet<String> = payloads.collect();
     let rows: [(&str, Vec<String>); 6] = [
         ("edits:", counts.collect()),
-        ("fetched by the build:", payloads.collect()),
+        ("fetched by the build:", payloads.into_iter().collect()),
         ("packages for the first boot to install:", packages(plan)),
         ("packages of the base that they replace:", replaced(plan)),
         ("secrets in:", secrets.into_iter().collect()),

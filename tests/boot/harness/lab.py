@@ -99,6 +99,10 @@ class Lab:
             "user.ssh_keys": [f"file:{self.key}.pub"],
             "k3s.binary": f"{programs}/k3s",
             "pihole.ftl_binary": f"{programs}/pihole-FTL",
+            "pihole.core_archive": f"{programs}/core.tar.gz",
+            "pihole.web_archive": f"{programs}/web.tar.gz",
+            "pihole.tools": False,   # no archives of Debian are asked
+            "pihole.adlist_files": [f"{programs}/list"],
         }
         if self.setup.get("tailscale"):
             settings |= {"tailscale-router.archive": self.setup["tailscale"]["archive"],
