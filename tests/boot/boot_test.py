@@ -124,7 +124,7 @@ def prepare(labs: list[Lab], work: pathlib.Path) -> dict[str, Any]:
     subprocess.run([SCRIPTS / "make-stand-ins", stand_ins, "1.102.4"], check=True)
     setup = {
         "imgbuild": str(pathlib.Path(os.environ.get("CARGO_TARGET_DIR", REPO / "target")) / "release" / "imgbuild"),
-        "bases": {suite: output(SCRIPTS / "full-base", suite) for suite in sorted({b for lab in labs for b in lab.bases})},
+        "bases": {suite: output(SCRIPTS / "full-base", suite, "--bare") for suite in sorted({b for lab in labs for b in lab.bases})},
         "recorders": output(HERE / "programs" / "build-recorders"),
         "tailscale": tailscale(),
         "stand_ins": str(stand_ins),
