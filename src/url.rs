@@ -52,6 +52,17 @@ impl Url {
         percent_decoded(path.rsplit('/').next().unwrap_or_default())
     }
 
+    /// The URL as anybody may know it: without user, password, query and fragment. It is a URL, too.
+    pub fn public(&self) -> String {
+        let mut url = self.url.clone();
+        // Neither fails for a URL with a host.
+        let _ = url.set_username("");
+        let _ = url.set_password(None);
+        url.set_query(None);
+        url.set_fragment(None);
+        url.into()
+    }
+
     /// The checksum file beside what it leads to.
     pub fn sha256_beside(&self) -> Self {
         self.beside("sha256")
@@ -122,6 +133,12 @@ mod tests {
         assert_eq!(name("https://x/a%2Bb%zz%"), "a+b%zz%");
         let beside = url("https://x/a.img.xz?token=1").sha256_beside();
         assert_eq!(beside.as_str(), "https://x/a.img.xz.sha256");
+    }
+
+    #[test]
+    fn what_anybody_may_know_has_no_credentials() {
+        let public = |text| url(text).public();
+        assert_eq!(public("https://me:pw@x/a%2Bb?key=1#c"), "https://x/a%2Bb");
     }
 
     #[test]

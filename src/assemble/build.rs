@@ -49,11 +49,17 @@ pub fn build(
         bases,
         plans,
         payloads,
+        sources,
     } = gather(project, nodes, plans, inputs, &demand, &store)?;
     let jobs: Vec<NodeJob<'_>> = plans
         .iter()
         .zip(bases.of_nodes())
-        .map(|(plan, base)| NodeJob { plan, base })
+        .zip(&sources)
+        .map(|((plan, base), sources)| NodeJob {
+            plan,
+            base,
+            sources,
+        })
         .collect();
     let preset = outputs.packing.xz.preset;
     let context = BuildContext {
@@ -99,16 +105,22 @@ pub fn patched_node(
         bases,
         plans,
         payloads,
+        sources,
     } = gather(project, &[node], vec![plan], inputs, &demand, &store)?;
     let made = plans.first().zip(bases.of_nodes().next());
-    let (plan, base) = made.ok_or_else(|| Error::failed("no base was opened"))?;
+    let made = made.zip(sources.first());
+    let ((plan, base), sources) = made.ok_or_else(|| Error::failed("no base was opened"))?;
     let pages = Arc::new(PageStore::new(budget::PAGES, &std::env::temp_dir()));
     let options = PatchOptions {
         payloads: &payloads,
         time: inputs.time.or(base.locked),
         cancel: &job.cancel,
     };
-    let node = NodeJob { plan, base };
+    let node = NodeJob {
+        plan,
+        base,
+        sources,
+    };
     let (disk, patched) = nodes::patch_disk(&node, &pages, &options)?;
     bases.remember(&store, job);
     Ok(PatchedNode { disk, patched })

@@ -3,6 +3,7 @@
 use super::bases::Base;
 use super::budget::Shares;
 use super::options::Outputs;
+use super::record_sources::NodeSources;
 use crate::job::Job;
 use crate::patch::Payloads;
 use crate::plan::Plan;
@@ -11,6 +12,7 @@ use crate::plan::Plan;
 pub struct NodeJob<'a> {
     pub plan: &'a Plan,
     pub base: &'a Base,
+    pub sources: &'a NodeSources,
 }
 
 /// What all nodes of a build have in common.

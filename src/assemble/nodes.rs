@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::budget;
 use super::node_job::{BuildContext, NodeJob};
-use super::outputs;
+use super::{node_records, outputs};
 use crate::disk::{CowDisk, PageStore};
 use crate::emit::{ChangedBlocks, Emitted};
 use crate::error::{Error, Result, ResultExt};
@@ -56,6 +56,9 @@ pub fn build(nodes: Vec<NodeJob<'_>>, context: BuildContext<'_>) -> Outcome {
                         format!("building {} (profile {})", plan.hostname, plan.profile)
                     });
                     if result.is_err() {
+                        if !images.is_empty() {
+                            node_records::remove(&context.outputs.folder, &plan.hostname);
+                        }
                         context.job.cancel.cancel();
                     }
                     lock(&finished).push((index, images, result));
@@ -106,6 +109,7 @@ fn build_one(
     };
     let (disk, patched) = patch_disk(node, pages, &patch)?;
     outputs::write(node, &disk, context, images)?;
+    node_records::write(node, &disk, &patched, context, images)?;
     Ok(NodeImages {
         hostname: node.plan.hostname.clone(),
         images: std::mem::take(images),

@@ -11,6 +11,7 @@ use super::init::InitArgs;
 use super::plan::PlanArgs;
 use super::shared_args::GlobalArgs;
 use super::update::UpdateArgs;
+use super::verify::VerifyArgs;
 
 /// Build ready-to-flash Raspberry Pi OS images for the nodes of a home cluster.
 ///
@@ -57,4 +58,9 @@ pub enum Command {
     /// that the file systems use are written, the partition table last. Everything is read back and
     /// compared. Mounted disks are refused.
     Flash(FlashArgs),
+    /// Compare an image, or a card, with the record of its build
+    ///
+    /// Exit code 0: nothing differs. Exit code 3: something does, and every path is printed that
+    /// differs. If the SHA-256 of the image is right, files are compared only with --deep.
+    Verify(VerifyArgs),
 }

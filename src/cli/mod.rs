@@ -21,6 +21,7 @@ mod run;
 mod shared_args;
 mod update;
 mod values;
+mod verify;
 
 pub use default_command::with_command;
 pub use run::{command, run};

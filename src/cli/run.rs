@@ -6,7 +6,7 @@ use clap::{CommandFactory, Parser};
 
 use super::args::{Cli, Command};
 use super::default_command::with_command;
-use super::{build, cache, check, fetch, flash, init, output, plan, report, update};
+use super::{build, cache, check, fetch, flash, init, output, plan, report, update, verify};
 use crate::error::{Error, Result, exit_code};
 use crate::job::{Cancel, Job};
 
@@ -61,5 +61,6 @@ fn dispatch(cli: Cli) -> Result<()> {
         Command::Fetch(args) => fetch::run(args, global, &job),
         Command::Cache(args) => cache::run(args, global, &job),
         Command::Flash(args) => flash::run(args, global, &job),
+        Command::Verify(args) => verify::run(args, global, &job),
     }
 }

@@ -7,7 +7,7 @@
 use std::error::Error as StdError;
 use std::io::{self, Read};
 
-use ext4_view::{Ext4 as View, Ext4Error, Ext4Read, File, FileType, Path};
+use ext4_view::{Ext4 as View, Ext4Error, Ext4Read, File, FileType, Metadata, Path};
 
 use super::checksum::crc32c;
 use super::file_kind::FileKind;
@@ -31,6 +31,8 @@ const MIN_GROUP: u32 = 256;
 /// Larger folders, and more in one, are no image's.
 const MAX_FOLDER: u64 = 64 << 20;
 const MAX_ITEMS: usize = 1 << 20;
+/// Symbolic links on the way to a file, as Linux has it.
+const MAX_LINKS: usize = 40;
 
 /// A file system that is open for reading only.
 pub struct ReadOnly(View);
@@ -73,11 +75,8 @@ impl ReadOnly {
     }
 
     fn read_items(&self, path: &[u8]) -> Result<Vec<Item>> {
+        self.check_folder(path)?;
         let folder = path_of(path)?;
-        let size = self.0.symlink_metadata(folder).map_err(explained)?.len();
-        if size > MAX_FOLDER {
-            return Err(damaged(format!("a folder of {size} bytes")));
-        }
         let mut items = Vec::new();
         for entry in self.0.read_dir(folder).map_err(explained)? {
             let entry = entry.map_err(explained)?;
@@ -87,19 +86,69 @@ impl ReadOnly {
                 continue;
             }
             let stat = entry.metadata().map_err(explained)?;
-            items.push(Item {
-                name: name.to_owned(),
-                kind: kind_of(stat.file_type()),
-                mode: u32::from(stat.mode()),
-                uid: stat.uid(),
-                gid: stat.gid(),
-                size: stat.len(),
-            });
+            items.push(item(name.to_owned(), &stat));
             if items.len() > MAX_ITEMS {
                 return Err(damaged(format!("a folder of more than {MAX_ITEMS} files")));
             }
         }
         Ok(items)
+    }
+
+    /// What is at `path`, and its path without symbolic links on the way; `None` when there is nothing.
+    /// A link at its end is followed only with `through`.
+    pub fn find(&self, path: &[u8], through: bool) -> Result<Option<(Vec<u8>, Item)>> {
+        self.walk_to(path, through)
+            .context(|| format!("looking for {}", path.escape_ascii()))
+    }
+
+    fn walk_to(&self, path: &[u8], through: bool) -> Result<Option<(Vec<u8>, Item)>> {
+        let mut left: Vec<Vec<u8>> = parts_of(path);
+        let mut at: Vec<Vec<u8>> = Vec::new();
+        let mut links = 0;
+        let mut found = None;
+        while let Some(name) = left.pop() {
+            if name == b".." {
+                at.pop();
+                found = None;
+                continue;
+            }
+            self.check_folder(&joined(&at))?;
+            at.push(name.clone());
+            let here = joined(&at);
+            let stat = match self.0.symlink_metadata(path_of(&here)?) {
+                Ok(stat) => stat,
+                Err(Ext4Error::NotFound | Ext4Error::NotADirectory) => return Ok(None),
+                Err(error) => return Err(explained(error)),
+            };
+            if stat.file_type() == FileType::Symlink && (through || !left.is_empty()) {
+                links += 1;
+                if links > MAX_LINKS {
+                    return Ok(None);
+                }
+                let target = self.link(&here)?;
+                at.pop();
+                if target.starts_with(b"/") {
+                    at.clear();
+                }
+                left.extend(parts_of(&target));
+                found = None;
+                continue;
+            }
+            found = Some((here, item(name, &stat)));
+        }
+        Ok(found)
+    }
+
+    /// Names are looked for in all of a folder, so it must have an end.
+    fn check_folder(&self, path: &[u8]) -> Result<()> {
+        let size = match self.0.symlink_metadata(path_of(path)?) {
+            Ok(stat) => stat.len(),
+            Err(error) => return Err(explained(error)),
+        };
+        match size > MAX_FOLDER {
+            true => Err(damaged(format!("a folder of {size} bytes"))),
+            false => Ok(()),
+        }
     }
 
     /// Where the symbolic link at `path` points.
@@ -184,6 +233,34 @@ fn check_size(raw: &[u8; superblock::SIZE], len: u64) -> Result<()> {
         return Err(damaged("its groups are too small"));
     }
     Ok(())
+}
+
+fn item(name: Vec<u8>, stat: &Metadata) -> Item {
+    Item {
+        name,
+        kind: kind_of(stat.file_type()),
+        mode: u32::from(stat.mode()),
+        uid: stat.uid(),
+        gid: stat.gid(),
+        size: stat.len(),
+    }
+}
+
+/// The names in a path, the last first.
+fn parts_of(path: &[u8]) -> Vec<Vec<u8>> {
+    let parts = path.split(|byte| *byte == b'/');
+    let names = parts.filter(|name| !name.is_empty() && *name != b".");
+    names.rev().map(<[u8]>::to_vec).collect()
+}
+
+fn joined(names: &[Vec<u8>]) -> Vec<u8> {
+    match names {
+        [] => b"/".to_vec(),
+        names => names
+            .iter()
+            .flat_map(|name| [&b"/"[..], name].concat())
+            .collect(),
+    }
 }
 
 fn path_of(path: &[u8]) -> Result<Path<'_>> {

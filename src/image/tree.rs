@@ -98,6 +98,44 @@ impl Tree {
         }
     }
 
+    /// What is at `path`, if anything, with its path as a walk has it. A symbolic link at its end is
+    /// followed only with `through`.
+    pub fn find(&self, on: FileSystem, path: &str, through: bool) -> Result<Option<Entry>> {
+        match on {
+            FileSystem::Boot => self.find_on_boot(path),
+            FileSystem::Root => match self.root.find(path.as_bytes(), through)? {
+                Some((path, item)) => {
+                    let depth = path.split(|byte| *byte == b'/').count();
+                    self.root_entry(path, &item, depth).map(Some)
+                }
+                None => Ok(None),
+            },
+        }
+    }
+
+    /// FAT knows no case.
+    fn find_on_boot(&self, path: &str) -> Result<Option<Entry>> {
+        let mut found: Option<Entry> = None;
+        for name in path.split('/').filter(|name| !name.is_empty()) {
+            if found
+                .as_ref()
+                .is_some_and(|folder| folder.kind != FileKind::Directory)
+            {
+                return Ok(None);
+            }
+            let is_it = |entry: &Entry| {
+                let last = entry.path.rsplit(|byte| *byte == b'/').next();
+                last.is_some_and(|last| last.eq_ignore_ascii_case(name.as_bytes()))
+            };
+            let entries = self.below(FileSystem::Boot, found.as_ref())?;
+            found = entries.into_iter().find(is_it);
+            if found.is_none() {
+                return Ok(None);
+            }
+        }
+        Ok(found)
+    }
+
     /// The bytes of the file `entry`.
     pub fn content(&self, entry: &Entry) -> Result<Box<dyn Read>> {
         if entry.size > MAX_FILE {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::boot_files;
 use super::fit::Base;
+use super::made::{Made, MadePath};
 use super::needs;
 use super::options::PatchOptions;
 use super::room::{Wanted, make_room, wanted_table};
@@ -34,6 +35,8 @@ pub struct Patched {
     pub changed: u64,
     /// The time that was used.
     pub time: i64,
+    /// What was made, changed or removed, sorted.
+    pub made: Vec<MadePath>,
 }
 
 /// Applies `plan` to `disk`. On an error the disk is in no defined state; its base is untouched.
@@ -53,8 +56,9 @@ pub fn apply(plan: &Plan, disk: &Arc<CowDisk>, options: &PatchOptions<'_>) -> Re
     fs.finish()?;
     let need = Wanted::new(need, plan.spare, base.space.block_size);
     let table = make_room(plan, disk, table, &base, need)?;
-    patch_root(disk, &table, &edits, &new_ids, time, options)?;
-    patch_boot(disk, &table, fat.dated(time), &edits, &new_ids)?;
+    let root = patch_root(disk, &table, &edits, &new_ids, time, options)?;
+    let boot = patch_boot(disk, &table, fat.dated(time), &edits, &new_ids)?;
+    let made = boot.paths(Part::Boot).chain(root.paths(Part::Root));
     let changed = disk.settle()?.len() as u64 * crate::disk::PAGE_SIZE;
     Ok(Patched {
         cloud_init,
@@ -64,6 +68,7 @@ pub fn apply(plan: &Plan, disk: &Arc<CowDisk>, options: &PatchOptions<'_>) -> Re
         size: disk.len(),
         changed,
         time,
+        made: made.collect(),
     })
 }
 
@@ -74,7 +79,7 @@ fn patch_root(
     new_ids: &NewIds,
     time: i64,
     options: &PatchOptions<'_>,
-) -> Result<()> {
+) -> Result<Made> {
     let mut fs = open_root(root_window(disk, table)?, time)?;
     fs.stop_at(options.cancel.clone());
     let mut editor = RootEditor::new(fs, time, options);
@@ -98,15 +103,17 @@ fn patch_boot(
     mut fat: Fat,
     edits: &[&Edit],
     new_ids: &NewIds,
-) -> Result<()> {
+) -> Result<Made> {
     let edits: Vec<&Edit> = edits
         .iter()
         .filter(|e| e.part == Part::Boot)
         .copied()
         .collect();
-    boot_files::apply(&mut fat, &edits)?;
-    boot_files::rename_partitions(&mut fat, new_ids)?;
+    let mut made = Made::default();
+    boot_files::apply(&mut fat, &edits, &mut made)?;
+    boot_files::rename_partitions(&mut fat, new_ids, &mut made)?;
     root_partition::check_still(disk, table, &fat)?;
     fat.finish()
-        .context(|| "finishing the boot file system (FAT32)".into())
+        .context(|| "finishing the boot file system (FAT32)".into())?;
+    Ok(made)
 }

@@ -1,19 +1,26 @@
 //! Edits of the boot partition: whole files, the line of cmdline.txt, our block of config.txt.
 
 use super::config_txt;
+use super::made::Made;
 use crate::disk::partition_table::NewIds;
 use crate::error::{Error, Result, ResultExt};
 use crate::fat::Fat;
 use crate::image::cmdline::{CMDLINE, kernel_line};
 use crate::plan::{Action, Content, Edit, When};
 
-/// Applies the edits of the boot partition.
-pub fn apply(fat: &mut Fat, edits: &[&Edit]) -> Result<()> {
+const CONFIG_TXT: &str = "/config.txt";
+
+/// Applies the edits of the boot partition. Notes what they touch in `made`.
+pub fn apply(fat: &mut Fat, edits: &[&Edit], made: &mut Made) -> Result<()> {
     let mut config_lines = Vec::new();
     for edit in edits {
+        made.add_with_folders(&edit.path);
         let place = || format!("{} of the boot partition ({})", edit.path, edit.origin);
         match &edit.action {
             Action::Write(Content::Bytes(bytes), _) => {
+                if bytes.is_secret() {
+                    made.secret(&edit.path);
+                }
                 fat.write_file(&edit.path, bytes).context(place)?;
             }
             Action::Remove => {
@@ -34,8 +41,9 @@ pub fn apply(fat: &mut Fat, edits: &[&Edit]) -> Result<()> {
         }
     }
     if !config_lines.is_empty() {
-        let text = config_txt::edit(&read_text(fat, "/config.txt")?, &config_lines);
-        fat.write_file("/config.txt", text.as_bytes())
+        let text = config_txt::edit(&read_text(fat, CONFIG_TXT)?, &config_lines);
+        made.add(CONFIG_TXT);
+        fat.write_file(CONFIG_TXT, text.as_bytes())
             .context(|| "/config.txt of the boot partition".into())?;
     }
     Ok(())
@@ -53,12 +61,13 @@ pub fn planned_kernel_line(fat: &Fat, edits: &[Edit]) -> Result<String> {
 }
 
 /// The kernel finds its root file system by the `PARTUUID` in cmdline.txt.
-pub fn rename_partitions(fat: &mut Fat, new_ids: &NewIds) -> Result<()> {
+pub fn rename_partitions(fat: &mut Fat, new_ids: &NewIds, made: &mut Made) -> Result<()> {
     if new_ids.is_empty() {
         return Ok(());
     }
     let before = read_text(fat, CMDLINE)?;
     let after = new_ids.replace_in(&before);
+    made.add(CMDLINE);
     match after == before {
         true => Ok(()),
         false => fat

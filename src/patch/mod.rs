@@ -9,7 +9,7 @@
 //! | `boot_files.rs`, `config_txt.rs` | edits of the boot partition |
 //! | `root.rs`, `accounts.rs`, `system_accounts.rs`, `units.rs` | edits of the root file system |
 //! | `payload.rs` | payloads as patching takes them |
-//! | `touched.rs` | which paths an edit touches |
+//! | `touched.rs`, `made.rs` | which paths an edit touches: as far as a plan tells, and in the end |
 
 pub(crate) mod accounts;
 mod apply;
@@ -18,6 +18,7 @@ mod cloud_init;
 mod config_txt;
 mod fit;
 mod fit_base;
+mod made;
 mod needs;
 mod options;
 mod payload;
@@ -29,6 +30,7 @@ pub(crate) mod units;
 
 pub use apply::{Patched, apply};
 pub use fit_base::{check_room, check_size, edits_of};
+pub use made::MadePath;
 pub use options::PatchOptions;
 pub use payload::{LoadedPayload, Payloads, check_elf};
 pub use touched::touched;

@@ -1,6 +1,7 @@
 //! Edits of the root file system.
 
 use super::accounts::{self, AccountFiles};
+use super::made::Made;
 use super::options::PatchOptions;
 use super::{payload, system_accounts, units};
 use crate::disk::partition_table::NewIds;
@@ -17,27 +18,43 @@ pub const SKELETON: &str = "/etc/skel";
 /// Files that nobody but root reads where the base does not say otherwise.
 const SECRET: &[&str] = &["/etc/shadow", "/etc/gshadow"];
 
+/// Folders in folders of a home that is moved: nobody's is deeper in a base.
+const MAX_HOME_DEPTH: usize = 32;
+
 /// Carries out edits on an open root file system.
 pub struct RootEditor<'a> {
     fs: Ext4,
     time: i64,
     options: &'a PatchOptions<'a>,
+    made: Made,
 }
 
 impl<'a> RootEditor<'a> {
     pub fn new(fs: Ext4, time: i64, options: &'a PatchOptions<'a>) -> Self {
-        Self { fs, time, options }
+        Self {
+            fs,
+            time,
+            options,
+            made: Made::default(),
+        }
     }
 
-    pub fn finish(self) -> Result<()> {
-        self.fs.finish()
+    /// Finishes the file system. Returns the paths that were touched.
+    pub fn finish(self) -> Result<Made> {
+        self.fs.finish()?;
+        Ok(self.made)
     }
 
     /// Carries out one edit.
     pub fn apply(&mut self, edit: &Edit) -> Result<()> {
         let path = edit.path.as_str();
         match &edit.action {
-            Action::Write(Content::Bytes(bytes), attr) => self.write(path, bytes, *attr),
+            Action::Write(Content::Bytes(bytes), attr) => {
+                if bytes.is_secret() {
+                    self.made.secret(path);
+                }
+                self.write(path, bytes, *attr)
+            }
             Action::Write(Content::Payload(wanted), attr) => {
                 self.write_payload(path, wanted, *attr)
             }
@@ -45,7 +62,10 @@ impl<'a> RootEditor<'a> {
             Action::Directory(attr) => self.directory(path, *attr),
             Action::Symlink(target) => self.symlink(path, target),
             Action::Remove => self.remove(path),
-            Action::SetAttr(attr) => self.fs.set_attr(path, &self.attr(*attr)),
+            Action::SetAttr(attr) => {
+                self.made.add(path);
+                self.fs.set_attr(path, &self.attr(*attr))
+            }
             Action::SetLine { prefix, line } => self.set_line(path, prefix, line),
             Action::Account(account) => self.account(account),
             Action::SystemAccount(account) => self.system_account(account),
@@ -82,13 +102,24 @@ impl<'a> RootEditor<'a> {
 
     fn make_parents(&mut self, path: &str) -> Result<()> {
         match path.rsplit_once('/') {
-            Some((parent, _)) if !parent.is_empty() => self.fs.make_dirs(parent),
+            Some((parent, _)) if !parent.is_empty() => self.make_folders(parent),
             _ => Ok(()),
         }
     }
 
+    /// Makes `folder` and those above it, as far as they are missing.
+    fn make_folders(&mut self, folder: &str) -> Result<()> {
+        let mut missing = folder;
+        while !missing.is_empty() && self.fs.stat_target(missing)?.is_none() {
+            self.made.add(missing);
+            missing = missing.rsplit_once('/').map_or("", |(above, _)| above);
+        }
+        self.fs.make_dirs(folder)
+    }
+
     fn write(&mut self, path: &str, bytes: &[u8], attr: Attr) -> Result<()> {
         self.make_parents(path)?;
+        self.made.add(path);
         let attr = self.attr(attr);
         self.fs
             .write_file(path, &mut &bytes[..], bytes.len() as u64, &attr)
@@ -98,13 +129,14 @@ impl<'a> RootEditor<'a> {
         let payload = payload::find(self.options.payloads, wanted)?;
         let (mut content, len) = payload.open()?;
         self.make_parents(path)?;
+        self.made.add(path);
         let attr = self.attr(attr);
         self.fs.write_file(path, &mut content, len, &attr)
     }
 
     fn unpack(&mut self, folder: &str, wanted: &PayloadRef) -> Result<()> {
         let entries = payload::tree(self.options.payloads, wanted)?;
-        self.fs.make_dirs(folder)?;
+        self.make_folders(folder)?;
         for entry in entries {
             self.options.cancel.check()?;
             let path = format!("{folder}/{}", entry.path.display());
@@ -120,6 +152,7 @@ impl<'a> RootEditor<'a> {
     }
 
     fn directory(&mut self, path: &str, attr: Attr) -> Result<()> {
+        self.made.add(path);
         let attr = self.attr(attr);
         match self.fs.stat(path)? {
             Some(stat) if stat.kind == FileKind::Directory => self.fs.set_attr(path, &attr),
@@ -135,11 +168,13 @@ impl<'a> RootEditor<'a> {
 
     fn symlink(&mut self, path: &str, target: &str) -> Result<()> {
         self.make_parents(path)?;
+        self.made.add(path);
         let attr = self.attr(Attr::root(0o777));
         self.fs.symlink(path, target, &attr)
     }
 
     fn remove(&mut self, path: &str) -> Result<()> {
+        self.made.add(path);
         match self.fs.stat(path)? {
             Some(_) => self.fs.remove(path),
             None => Ok(()),
@@ -162,6 +197,10 @@ impl<'a> RootEditor<'a> {
         if after == before {
             return Ok(());
         }
+        if SECRET.contains(&path) {
+            self.made.secret(path);
+        }
+        self.made.through(path);
         match self.fs.stat_target(path)? {
             Some(_) => self.fs.rewrite(path, after.as_bytes(), self.time),
             None => {
@@ -232,7 +271,8 @@ impl<'a> RootEditor<'a> {
         if let Some(before) = before
             && self.fs.stat(before)?.is_some()
         {
-            return self.fs.rename(before, &home);
+            self.fs.rename(before, &home)?;
+            return self.add_moved(before, &home, 0);
         }
         let owner = |mode| Attr {
             mode,
@@ -247,6 +287,29 @@ impl<'a> RootEditor<'a> {
             if entry.kind == FileKind::File {
                 let bytes = self.fs.read(&format!("{SKELETON}/{}", entry.name))?;
                 self.write(&format!("{home}/{}", entry.name), &bytes, owner(0o644))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes all that was in the folder `from` and is in `to`.
+    fn add_moved(&mut self, from: &str, to: &str, depth: usize) -> Result<()> {
+        self.made.add(from);
+        self.made.add(to);
+        if depth > MAX_HOME_DEPTH {
+            return Ok(());
+        }
+        for entry in self.fs.read_dir(to)? {
+            let (from, to) = (
+                format!("{from}/{}", entry.name),
+                format!("{to}/{}", entry.name),
+            );
+            match entry.kind {
+                FileKind::Directory => self.add_moved(&from, &to, depth + 1)?,
+                _ => {
+                    self.made.add(&from);
+                    self.made.add(&to);
+                }
             }
         }
         Ok(())
@@ -272,6 +335,7 @@ impl<'a> RootEditor<'a> {
 
     fn disable(&mut self, unit: &str) -> Result<()> {
         for path in units::disable(&self.fs, unit)? {
+            self.made.add(&path);
             self.fs.remove(&path)?;
         }
         Ok(())

@@ -25,6 +25,7 @@ mod packed_bases;
 mod partition_table;
 mod profiles;
 mod raw_images;
+mod records;
 mod role_manifest;
 mod rooms;
 mod secrets;

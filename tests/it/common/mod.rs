@@ -12,4 +12,5 @@ pub mod openpgp;
 pub mod sample_image;
 pub mod small_base;
 pub mod tools;
+pub mod validators;
 pub mod workbench;
