@@ -20,11 +20,7 @@ use crate::records::{FileRecord, Kind, Partition};
 const PIECE: u64 = 128 << 10;
 
 /// What is on `disk` at the paths that were `made`, each once, sorted.
-pub fn of_made(
-    disk: &Arc<CowDisk>,
-    made: &[MadePath],
-    cancel: &Cancel,
-) -> Result<Vec<FileRecord>> {
+pub fn of_made(disk: &Arc<CowDisk>, made: &[MadePath], cancel: &Cancel) -> Result<Vec<FileRecord>> {
     let tree = Tree::open(disk.clone())?;
     let mut paths: BTreeMap<(Partition, String), bool> = BTreeMap::new();
     for made in made {

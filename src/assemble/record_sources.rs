@@ -103,8 +103,11 @@ pub fn of_node(
         true => Vec::new(),
         false => pins.packages(&plan.packages, &content.packages)?.1,
     };
-    let is_package =
-        |sha256: Option<Digest>| packages.iter().any(|package| Some(package.sha256) == sha256);
+    let is_package = |sha256: Option<Digest>| {
+        packages
+            .iter()
+            .any(|package| Some(package.sha256) == sha256)
+    };
     let mut payloads = BTreeSet::new();
     for payload in plan.payloads() {
         if !is_package(payload.request.sha256) {
@@ -116,7 +119,10 @@ pub fn of_node(
     archives.retain(|archive| from.contains(&archive.name));
     archives.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(NodeSources {
-        base: SourceFile::of(&pins.base(base)?),
+        base: SourceFile {
+            name: base.name(),
+            ..SourceFile::of(&pins.base(base)?)
+        },
         content: content.clone(),
         payloads: payloads.into_iter().collect(),
         packages,
@@ -129,9 +135,15 @@ pub fn of_node(
 pub fn lock_file(path: &Path, job: &Job) -> Result<Option<Digest>> {
     match path.try_exists() {
         Ok(false) => Ok(None),
-        _ => Digest::of_file(path, &Job { progress: Job::silent().progress, cancel: job.cancel.clone() })
-            .context(|| "reading the lock file".into())
-            .map(Some),
+        _ => Digest::of_file(
+            path,
+            &Job {
+                progress: Job::silent().progress,
+                cancel: job.cancel.clone(),
+            },
+        )
+        .context(|| "reading the lock file".into())
+        .map(Some),
     }
 }
 

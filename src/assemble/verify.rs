@@ -42,7 +42,10 @@ pub struct VerifyRequest {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Digested {
     Same,
-    Differs { expected: Digest, found: Digest },
+    Differs {
+        expected: Digest,
+        found: Digest,
+    },
     /// The record has none of a file like this, or it is no file.
     Unknown,
 }
@@ -108,11 +111,14 @@ pub fn verify(request: &VerifyRequest, job: &Job) -> Result<Verified> {
 fn not_readable(error: Error, digest: &Digested, request: &VerifyRequest) -> Error {
     let image = request.image.display();
     match digest {
-        Digested::Differs { .. } if error.kind() == ErrorKind::Failed => Error::verification(
-            format!("{image} has another SHA-256 than its record says, and cannot be read"),
-        )
-        .with_source(error)
-        .with_hint("copy the image again, or build it again"),
+        Digested::Differs { .. }
+            if matches!(error.kind(), ErrorKind::Failed | ErrorKind::Verification) =>
+        {
+            Error::verification(format!(
+                "{image} has another SHA-256 than its record says, and cannot be read"
+            ))
+            .with_source(error)
+        }
         _ => error.context(format!("comparing the files of {image}")),
     }
 }
@@ -224,8 +230,7 @@ fn compare_files(request: &VerifyRequest, record: &EditList, job: &Job) -> Resul
     }
     let no_base = match base_tree(request, record, job)? {
         Ok(base) => {
-            job.progress
-                .note("comparing all other files with the base");
+            job.progress.note("comparing all other files with the base");
             let known: BTreeSet<(FileSystem, &str)> = record
                 .files
                 .iter()

@@ -117,7 +117,10 @@ impl Tree {
     fn find_on_boot(&self, path: &str) -> Result<Option<Entry>> {
         let mut found: Option<Entry> = None;
         for name in path.split('/').filter(|name| !name.is_empty()) {
-            if found.as_ref().is_some_and(|folder| folder.kind != FileKind::Directory) {
+            if found
+                .as_ref()
+                .is_some_and(|folder| folder.kind != FileKind::Directory)
+            {
                 return Ok(None);
             }
             let is_it = |entry: &Entry| {

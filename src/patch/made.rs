@@ -85,6 +85,9 @@ mod tests {
             ("/a/c", false),
             ("/a/c/d", false),
         ];
-        assert_eq!(found, wanted.map(|(path, secret)| (path.to_owned(), secret)));
+        assert_eq!(
+            found,
+            wanted.map(|(path, secret)| (path.to_owned(), secret))
+        );
     }
 }

@@ -174,9 +174,11 @@ impl EditList {
             version: u32,
         }
         let broken = |error: serde_json::Error| {
-            Error::usage(format!("{place} is not a record of imgbuild, or is damaged"))
-                .with_source(error)
-                .with_hint("take the NODE.record.json that was written with the image")
+            Error::usage(format!(
+                "{place} is not a record of imgbuild, or is damaged"
+            ))
+            .with_source(error)
+            .with_hint("take the NODE.record.json that was written with the image")
         };
         let found: VersionOnly = serde_json::from_str(text).map_err(broken)?;
         if found.version != FORMAT {
@@ -239,7 +241,10 @@ mod tests {
 
     #[test]
     fn what_is_no_list_is_refused_with_its_name() {
-        let newer = list().render().unwrap().replace("\"version\": 1", "\"version\": 2");
+        let newer = list()
+            .render()
+            .unwrap()
+            .replace("\"version\": 1", "\"version\": 2");
         let more = list().render().unwrap().replace("\"made_by\"", "\"maker\"");
         for (text, word) in [
             ("", "damaged"),
@@ -250,7 +255,10 @@ mod tests {
         ] {
             let error = EditList::parse(text, "a.record.json").unwrap_err();
             let said = error.to_string();
-            assert!(said.contains(word) && said.contains("a.record.json"), "{said}");
+            assert!(
+                said.contains(word) && said.contains("a.record.json"),
+                "{said}"
+            );
             assert!(error.hint().is_some());
         }
     }

@@ -197,7 +197,9 @@ impl Checksum {
 
 fn image(record: &Record) -> Package {
     let mut package = Package::new(IMAGE.to_owned(), &format!("{PROGRAM} image"));
-    package.checksums.extend(record.raw_sha256.map(Checksum::of));
+    package
+        .checksums
+        .extend(record.raw_sha256.map(Checksum::of));
     package.primary_package_purpose = Some("OPERATING-SYSTEM");
     package.comment = Some(
         "The image, unpacked. The files that were written into the base are listed in the .record.json beside it."
@@ -264,7 +266,13 @@ fn deb_id(what: &str, name: &str, version: &str, architecture: &str) -> String {
     let full = format!("{name}={version}:{architecture}");
     let plain: String = name
         .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' })
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || c == '.' {
+                c
+            } else {
+                '-'
+            }
+        })
         .collect();
     let digest = Digest::of_bytes(&full).to_string();
     let short = digest.get(..12).unwrap_or_default();

@@ -28,7 +28,11 @@ pub fn spdx(path: &Path) -> Output {
 /// What `in-toto-attestation` says of a statement with SLSA provenance.
 pub fn in_toto(path: &Path) -> Output {
     let program = programs().join("python");
-    output(tool(&program.to_string_lossy()).args(["-c", IN_TOTO]).arg(path))
+    output(
+        tool(&program.to_string_lossy())
+            .args(["-c", IN_TOTO])
+            .arg(path),
+    )
 }
 
 fn programs() -> PathBuf {
