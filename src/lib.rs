@@ -26,7 +26,7 @@
 //! | [`base_check`] | whether a base has what nodes ask for, and has it not in their way | config, ext4, image, overlay, patch, plan |
 //! | [`patch`] | carries a plan out on a disk | config, disk, ext4, fat, image, overlay, plan, secrets, source |
 //! | [`trust`] | OpenPGP: signatures of downloads and indexes by pinned keys, and those keys | nothing of ours |
-//! | [`debian`] | Debian's archives and packages as data: sources, indexes, dpkg's status, resolving, `.deb` files | nothing of ours |
+//! | [`debian`] | Debian's archives and packages as data: sources, indexes, dpkg's status, resolving | nothing of ours |
 //! | [`records`] | what an image is made of, as data beside it: SPDX, provenance, the list of edits | lock |
 //! | [`emit`] | one door from a disk to a file: raw, xz, zstd, gzip; block maps, checksums | disk, xz |
 //! | [`flash`] | reasons not to write to a device, and writing to one | disk |

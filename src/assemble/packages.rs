@@ -66,6 +66,7 @@ pub fn add(
     if packages.is_empty() {
         return Ok(());
     }
+    plan.pinned = set.shown(&packages);
     let mut edits = vec![folder(ON_CARD)];
     let mut folders = BTreeSet::new();
     for package in &packages {

@@ -5,11 +5,15 @@ use clap::Args;
 use super::open::open_project;
 use super::output;
 use super::shared_args::{GlobalArgs, NodeArgs, ProjectArgs};
+use crate::config::Node;
 use crate::error::{Error, Result, ResultExt};
 use crate::job::Job;
+use crate::lock::{LockBook, LockPolicy};
 use crate::patch::touched;
 use crate::plan::{Plan, print_json, print_text, show, showable};
+use crate::project::Project;
 use crate::secrets::SecretMode;
+use crate::source::BaseRequest;
 use crate::suggest::did_you_mean;
 
 /// Arguments of `imgbuild plan`.
@@ -38,7 +42,8 @@ pub fn run(args: &PlanArgs, global: &GlobalArgs, job: &Job) -> Result<()> {
     }
     let project = open_project(global, &args.project, &args.nodes.profile, job)?;
     let nodes = project.select(&args.nodes.profile, args.nodes.all)?;
-    let plans = project.plans(&nodes, SecretMode::Redact)?;
+    let mut plans = project.plans(&nodes, SecretMode::Redact)?;
+    add_pinned_packages(&project, &nodes, &mut plans)?;
     if let Some(path) = &args.show {
         output::text(&shown(&plans, path)?)?;
     } else if args.json {
@@ -46,6 +51,16 @@ pub fn run(args: &PlanArgs, global: &GlobalArgs, job: &Job) -> Result<()> {
     } else {
         let texts: Vec<String> = plans.iter().map(|p| print_text(p, &touched(p))).collect();
         output::text(&texts.join("\n\n"))?;
+    }
+    Ok(())
+}
+
+/// What imgbuild.lock says that their packages are.
+fn add_pinned_packages(project: &Project, nodes: &[&Node], plans: &mut [Plan]) -> Result<()> {
+    let lock = LockBook::open(project.folder(), LockPolicy::Locked)?.content();
+    for (node, plan) in nodes.iter().zip(plans) {
+        let base = BaseRequest::from_setting(&node.base.image, node.base.sha256.as_deref())?;
+        plan.pinned = lock.shown_packages(&base.name(), &plan.packages);
     }
     Ok(())
 }

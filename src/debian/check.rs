@@ -137,7 +137,7 @@ impl Check<'_, '_> {
         let (by, found) = (exclusion.by, exclusion.found);
         let is_of_base = |package: &Package| {
             let member = self.system.get(&package.name);
-            member.is_none_or(|member| !member.is_changed())
+            member.is_none_or(|member| member.base.is_some())
         };
         let of_base = [by, found].into_iter().find(|package| is_of_base(package));
         let what = format!(

@@ -151,8 +151,15 @@ impl<'a> Walk<'a> {
             let by_it = std::ptr::eq(exclusion.by, package);
             if by_it { exclusion.found } else { exclusion.by }
         });
-        let mut may_move = others.map(|other| self.upgrade_of(&other.name).is_some());
-        Ok(may_move.all(|may| may))
+        for other in others {
+            let Some(upgrade) = self.upgrade_of(&other.name) else {
+                return Ok(false);
+            };
+            if Member::new(upgrade, self.available.architecture())?.is_against(&member) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// A newer version of a package of the base.

@@ -14,7 +14,6 @@
 mod available;
 mod check;
 mod choose;
-mod deb;
 mod names;
 mod package;
 mod paragraph;
@@ -29,7 +28,6 @@ mod system;
 mod version;
 
 pub use available::Available;
-pub use deb::DebControl;
 pub use package::{MultiArch, Package, PackageFile, Priority};
 pub use release::{IndexFile, Release};
 pub use resolution::{Chosen, Resolution, Upgrade, Why};

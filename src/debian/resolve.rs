@@ -359,6 +359,8 @@ mod tests {
     fn alternatives_that_conflict_with_the_base_are_passed_over() {
         let archive = ["a 1\nDepends: b | c", "b 1\nConflicts: x", "c 1"];
         assert_eq!(solve(&["a"], &["x 1"], &archive).unwrap(), ["a", "c"]);
+        let archive = [&archive[..], &["x 2"]].concat();
+        assert_eq!(solve(&["a"], &["x 1"], &archive).unwrap(), ["a", "c"]);
     }
 
     #[test]

@@ -134,13 +134,13 @@ fn is_for(options: &str, architecture: &str) -> Option<bool> {
 fn is_wanted(paragraph: &Paragraph, architecture: &str) -> Result<bool> {
     let mut types = words(paragraph.required("Types")?);
     let has = |name: &str| words(paragraph.text(name)).any(|word| word == architecture);
-    let enabled = match paragraph.text("Enabled") {
-        "no" | "false" | "without" | "off" | "disable" => false,
-        _ => true,
-    };
+    let disabled = matches!(
+        paragraph.text("Enabled"),
+        "no" | "false" | "without" | "off" | "disable"
+    );
     let listed = paragraph.get("Architectures").is_none() || has("Architectures");
     let added = has("Architectures-Add");
-    Ok(enabled
+    Ok(!disabled
         && types.any(|kind| kind == "deb")
         && (listed || added)
         && !has("Architectures-Remove"))

@@ -76,6 +76,11 @@ impl<'a> Member<'a> {
         &self.needs
     }
 
+    /// Whether the two cannot be on one system.
+    pub(super) fn is_against(&self, other: &Member<'_>) -> bool {
+        self.exclusions_of(other).next().is_some() || other.exclusions_of(self).next().is_some()
+    }
+
     /// Whether the package goes by the name that `target` asks for, in a version that it takes.
     fn is(&self, target: &Target) -> bool {
         let own = *self.package.name == *target.name && target.takes(&self.package.version);

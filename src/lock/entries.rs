@@ -112,6 +112,15 @@ pub struct Upgrade {
     pub from: String,
 }
 
+/// A package as plans show it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PinnedPackage {
+    pub name: String,
+    pub version: String,
+    /// The version that the base has, where it is replaced.
+    pub replaces: Option<String>,
+}
+
 /// A file with a Debian package.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -127,6 +136,23 @@ pub struct PackageEntry {
     pub size: u64,
     pub sha256: Digest,
     pub locked: Moment,
+}
+
+impl PackageSet {
+    /// `packages` of this set, as plans show them.
+    pub fn shown(&self, packages: &[PackageEntry]) -> Vec<PinnedPackage> {
+        let shown = |package: &PackageEntry| {
+            let key = package.key();
+            let mut upgrades = self.upgrade.iter();
+            let upgrade = upgrades.find(|upgrade| upgrade.package == key);
+            PinnedPackage {
+                name: package.name.clone(),
+                version: package.version.clone(),
+                replaces: upgrade.map(|upgrade| upgrade.from.clone()),
+            }
+        };
+        packages.iter().map(shown).collect()
+    }
 }
 
 impl PackageEntry {

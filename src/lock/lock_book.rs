@@ -115,7 +115,7 @@ impl LockBook {
         let found = state.now.package_set.iter().find(|set| {
             (&set.base, &set.request, set.status) == (&wanted.base, &wanted.request, wanted.status)
         })?;
-        let packages = packages_of(&state.now, found);
+        let packages = state.now.packages_of(found);
         let names = packages.iter().map(|package| package.name.as_str());
         let key = set_key(&found.base, &found.request);
         if self.is_renewed(names) && !state.renewed.contains(&key) {
@@ -138,7 +138,7 @@ impl LockBook {
         let is_same =
             |other: &PackageSet| (&other.base, &other.request) == (&set.base, &set.request);
         let replaced = state.now.package_set.iter().find(|other| is_same(other));
-        let old = replaced.map(|found| packages_of(&state.now, found));
+        let old = replaced.map(|found| state.now.packages_of(found));
         let changes = package_changes(old.as_deref().unwrap_or_default(), &packages);
         if replaced.is_none() {
             state.changes.push(Change {
@@ -314,11 +314,6 @@ fn set_key(base: &str, request: &[String]) -> String {
     format!("set {base} {}", request.join(" "))
 }
 
-fn packages_of(file: &LockFile, set: &PackageSet) -> Vec<PackageEntry> {
-    let found = set.install.iter().filter_map(|key| file.package(key));
-    found.cloned().collect()
-}
-
 fn package_changes(old: &[PackageEntry], new: &[PackageEntry]) -> Vec<Change> {
     let names: BTreeSet<&String> = old.iter().chain(new).map(|package| &package.name).collect();
     let find = |list: &'_ [PackageEntry], name: &String| -> Option<PackageEntry> {
@@ -374,7 +369,7 @@ fn add_theirs(ours: &mut LockFile, before: &LockFile, theirs: &LockFile) {
         if known(before) || known(ours) {
             continue;
         }
-        for package in packages_of(theirs, set) {
+        for package in theirs.packages_of(set) {
             if ours.package(&package.key()).is_none() {
                 ours.package.push(package);
             }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::entries::{ArchiveEntry, FileEntry, PackageEntry, PackageSet};
+use super::entries::{ArchiveEntry, FileEntry, PackageEntry, PackageSet, PinnedPackage};
 use crate::digest::Digest;
 use crate::error::{Error, Result, ResultExt};
 
@@ -131,6 +131,20 @@ impl LockFile {
     /// The package with this key.
     pub fn package(&self, key: &str) -> Option<&PackageEntry> {
         self.package.iter().find(|package| package.key() == key)
+    }
+
+    /// The packages of a set.
+    pub fn packages_of(&self, set: &PackageSet) -> Vec<PackageEntry> {
+        let found = set.install.iter().filter_map(|key| self.package(key));
+        found.cloned().collect()
+    }
+
+    /// What `wishes` came to on the base of this name when it was last looked at.
+    pub fn shown_packages(&self, base: &str, wishes: &[String]) -> Vec<PinnedPackage> {
+        let mut sets = self.package_set.iter();
+        let set = sets.find(|set| set.base == base && set.request == wishes);
+        set.map(|set| set.shown(&self.packages_of(set)))
+            .unwrap_or_default()
     }
 
     /// The names by which pins can be told to move.

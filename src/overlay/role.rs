@@ -375,8 +375,8 @@ impl Role {
         for payload in &m.payload {
             let what = if payload.url.is_some() && !is_verifiable(payload) {
                 "has a `url`, and neither `sums` nor `sha256` to verify it by (`pin = true`: by the first download)"
-            } else if payload.url.is_some() && payload.file.is_some() {
-                "has both `url` and `file`; make two payloads with `when`"
+            } else if payload.url.is_some() && is_always_local(payload) {
+                "has both a `url` and a `file` that always has a value; make two payloads with `when`"
             } else if payload.strip > 0 && !payload.unpack {
                 "has `strip`, which is for archives that are unpacked (`unpack = true`)"
             } else if !payload.members.is_empty() && !payload.unpack {
@@ -443,6 +443,12 @@ impl Role {
                 .collect(),
         }
     }
+}
+
+/// Whether `file` has a value on every node, so that `url` would never be used.
+fn is_always_local(payload: &Payload) -> bool {
+    let file = payload.file.as_deref();
+    file.is_some_and(|file| !file.is_empty() && !is_template(file))
 }
 
 fn is_verifiable(payload: &Payload) -> bool {

@@ -126,6 +126,7 @@ mod tests {
             instance_id: String::new(),
             edits,
             packages: Vec::new(),
+            pinned: Vec::new(),
             image_size: None,
             spare: 0,
             table: DiskTable::Keep,

@@ -77,6 +77,7 @@ pub fn plan_node(
         instance_id: identity.instance_id,
         edits,
         packages,
+        pinned: Vec::new(),
         image_size: node.disk.size,
         spare: node.disk.spare,
         table: node.disk.table,

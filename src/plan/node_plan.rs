@@ -4,6 +4,7 @@ use super::edit::{Action, Content, Edit};
 use super::order::sort;
 use super::payload::PayloadRef;
 use crate::config::{DiskTable, FirstBoot};
+use crate::lock::PinnedPackage;
 
 /// Everything that turns a base into one node.
 #[derive(Debug, Clone)]
@@ -18,6 +19,8 @@ pub struct Plan {
     /// Debian packages that the node needs, as roles ask for them ([`PackageWish`](crate::lock::PackageWish)),
     /// sorted. The base may have some.
     pub packages: Vec<String>,
+    /// What those came to, where that is pinned.
+    pub pinned: Vec<PinnedPackage>,
     /// Bytes of the whole image, when the profile fixes them.
     pub image_size: Option<u64>,
     /// Bytes that stay free in the root file system.

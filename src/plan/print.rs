@@ -168,9 +168,13 @@ fn summary(plan: &Plan, touched: &[Touched]) -> String {
     }
     let counts = counts.iter().map(|(verb, count)| format!("{count} {verb}"));
     let payloads = plan.payloads().into_iter().map(|p| p.request.name.clone());
-    let rows: [(&str, Vec<String>); 4] = [
+    // Of one archive, many files may be taken.
+    let payloads: BTreeSet<String> = payloads.collect();
+    let rows: [(&str, Vec<String>); 6] = [
         ("edits:", counts.collect()),
-        ("fetched by the build:", payloads.collect()),
+        ("fetched by the build:", payloads.into_iter().collect()),
+        ("packages for the first boot to install:", packages(plan)),
+        ("packages of the base that they replace:", replaced(plan)),
         ("secrets in:", secrets.into_iter().collect()),
         (
             "folders made where the base has none (0755, owner 0:0):",
@@ -185,6 +189,27 @@ fn summary(plan: &Plan, touched: &[Touched]) -> String {
         )
     })
     .collect()
+}
+
+/// What is pinned, or else what is asked for.
+fn packages(plan: &Plan) -> Vec<String> {
+    if plan.pinned.is_empty() {
+        return plan.packages.clone();
+    }
+    let new = plan
+        .pinned
+        .iter()
+        .filter(|package| package.replaces.is_none());
+    new.map(|package| format!("{} {}", package.name, package.version))
+        .collect()
+}
+
+fn replaced(plan: &Plan) -> Vec<String> {
+    let replaced = plan.pinned.iter().filter_map(|package| {
+        let old = package.replaces.as_ref()?;
+        Some(format!("{} {old} → {}", package.name, package.version))
+    });
+    replaced.collect()
 }
 
 /// With a comma behind all but the last.
@@ -211,6 +236,7 @@ pub fn print_json(plan: &Plan, touched: &[Touched]) -> Json {
         "instance_id": plan.instance_id,
         "table": plan.table,
         "edits": plan.edits.iter().zip(touched).map(edit_json).collect::<Vec<_>>(),
+        "packages": { "wanted": plan.packages, "pinned": plan.pinned },
         "next": plan.next,
     })
 }

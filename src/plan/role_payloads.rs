@@ -93,7 +93,9 @@ impl ItemPlanner<'_> {
 
     fn where_written(&self) -> String {
         let role = &self.all.role.label;
-        format!("{role}/role.toml: payload {}", self.payload.name)
+        let raw = &self.payload.name;
+        let name = self.text(raw).unwrap_or_else(|_| raw.clone());
+        format!("{role}/role.toml: payload {name}")
     }
 
     fn usage(&self, why: String) -> Error {

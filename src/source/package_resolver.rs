@@ -75,11 +75,20 @@ impl<'a> PackageResolver<'a> {
         Self { store, book }
     }
 
-    /// What `wishes` come to on `base`, over all archives that it has.
+    /// What `wishes` come to on `base`, over all archives that it has. Where it has all of them, no
+    /// archive is asked.
     pub fn resolve(&self, wishes: &[String], base: &BasePackages) -> Result<ResolvedPackages> {
         let status = Status::read(base.status.as_bytes(), "/var/lib/dpkg/status of the base")?;
+        let missing = missing(wishes, &status)?;
+        if missing.is_empty() {
+            return Ok(ResolvedPackages {
+                set: base.request(wishes),
+                packages: Vec::new(),
+                archives: Vec::new(),
+            });
+        }
         let (archives, available) = self.available(base)?;
-        let names = chosen_names(wishes, &status, &available)?;
+        let names = offered(&missing, &available);
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let resolution = resolve(&names, &status, &available)
             .context(|| format!("resolving the packages {}", wishes.join(", ")))?;
@@ -112,25 +121,34 @@ impl<'a> PackageResolver<'a> {
     }
 }
 
-/// Of each wish the first name that the base has or an archive offers.
-fn chosen_names(wishes: &[String], status: &Status, available: &Available) -> Result<Vec<String>> {
+/// The wishes that the base does not have, by any of their names.
+fn missing(wishes: &[String], status: &Status) -> Result<Vec<PackageWish>> {
     let installed = status.installed().iter();
     let installed: BTreeSet<&str> = installed.map(|found| &*found.package.name).collect();
-    let is_there =
-        |name: &&String| installed.contains(name.as_str()) || available.newest(name).is_some();
-    let mut names = Vec::new();
+    let mut missing = Vec::new();
     for text in wishes {
         let wish = PackageWish::parse(text).map_err(Error::usage)?;
-        let mut wanted = wish.names.iter().filter(is_there);
-        match (wanted.next(), wish.names.first()) {
-            (Some(name), _) => names.push(name.clone()),
-            (None, _) if wish.optional => {}
-            // The resolver says what is wrong with it.
-            (None, Some(first)) => names.push(first.clone()),
-            (None, None) => {}
+        if !wish
+            .names
+            .iter()
+            .any(|name| installed.contains(name.as_str()))
+        {
+            missing.push(wish);
         }
     }
-    Ok(names)
+    Ok(missing)
+}
+
+/// Of each wish the first name that an archive offers.
+fn offered(wishes: &[PackageWish], available: &Available) -> Vec<String> {
+    let name = |wish: &PackageWish| {
+        let mut names = wish.names.iter();
+        let offered = names.find(|name| available.newest(name).is_some());
+        // Of one that nobody offers the resolver says what is wrong with it.
+        let first = wish.names.first().filter(|_| !wish.optional);
+        offered.or(first).cloned()
+    };
+    wishes.iter().filter_map(name).collect()
 }
 
 fn answer(

@@ -108,6 +108,8 @@ class Bench:
         settings = {
             "user.ssh_keys": json.dumps([f"file:{self.work / 'key.pub'}"]),
             "k3s.binary": str(k3s), "pihole.ftl_binary": str(programs / "pihole-FTL"),
+            "pihole.core_archive": str(programs / "pihole-core.tar.gz"), "pihole.web_archive": str(programs / "pihole-web.tar.gz"),
+            "pihole.tools": "false", "pihole.adlist_files": json.dumps([str(programs / "pihole-list")]),
             "tailscale-router.archive": str(programs / "tailscale.tgz"), "tailscale-router.version": TAILSCALE,
         }
         return Node(profiles, tuple((settings | {k.replace("__", "."): v for k, v in more.items()}).items()))

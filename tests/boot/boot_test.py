@@ -122,13 +122,32 @@ def prepare(labs: list[Lab], work: pathlib.Path) -> dict[str, Any]:
     subprocess.run(["cargo", "build", "--release", "--quiet"], cwd=REPO, check=True)
     stand_ins = work / "stand-ins"
     subprocess.run([SCRIPTS / "make-stand-ins", stand_ins, "1.102.4"], check=True)
-    return {
+    setup = {
         "imgbuild": str(pathlib.Path(os.environ.get("CARGO_TARGET_DIR", REPO / "target")) / "release" / "imgbuild"),
-        "bases": {suite: output(SCRIPTS / "full-base", suite) for suite in sorted({b for lab in labs for b in lab.bases})},
+        "bases": {suite: output(SCRIPTS / "full-base", suite, "--bare") for suite in sorted({b for lab in labs for b in lab.bases})},
         "recorders": output(HERE / "programs" / "build-recorders"),
         "tailscale": tailscale(),
         "stand_ins": str(stand_ins),
     }
+    setup["packages"] = str(packages(setup, work / "packages"))
+    return setup
+
+
+def packages(setup: dict[str, Any], folder: pathlib.Path) -> pathlib.Path:
+    """Pins and fetches the Debian packages of the default nodes, from the archives that the bases name: labs have no
+    way there. The folder has an imgbuild.lock and a cache."""
+    from harness.lab import programs
+
+    folder.mkdir()
+    settings = {"user.ssh_keys": ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAII4cB60hDozZ7B3fpOQJJU7XxDmQHGwgVYGWuR1gxfkF nobody"],
+                "tailscale-router.archive": f"{setup['stand_ins']}/tailscale.tgz", **programs(setup["recorders"])}
+    words = [w for key, value in settings.items() for w in ("--set", f"{key}={json.dumps(value)}")]
+    env = {**os.environ, "IMGBUILD_CACHE": str(folder / "cache")}
+    for base in setup["bases"].values():
+        done = subprocess.run([setup["imgbuild"], "fetch", "--base", base, *words], cwd=folder, env=env)
+        if done.returncode != 0:
+            fail("the packages of the default nodes could not be fetched", "see above")
+    return folder
 
 
 # ------------------------------------------------------------------ running labs side by side

@@ -19,9 +19,8 @@ SECRETS = {
 
 def gateway_image(lab: Lab, base: str = "trixie", more_roles: tuple[str, ...] = (), options: tuple[str, ...] = (),
                   **settings: Any) -> pathlib.Path:
-    """The gateway. Pi-hole's installer and the tailnet's control server are the tests' own. Something is said to answer at
-    the cluster's ingress, so that Pi-hole serves the wildcard."""
+    """The gateway. Pi-hole and the tailnet's control server are the tests' own. Something is said to answer at the cluster's
+    ingress, so that Pi-hole serves the wildcard."""
     lab.overlay("pihole-stand-in")
     return lab.image("gateway", base=base, options=options, roles=["tailscale-router", "pihole", "pihole-stand-in", *more_roles],
-                     pihole__ingress_answers=True, **SECRETS, **settings, **prepare(lab),
-                     **{"pihole-stand-in__repositories": lab.setup["recorders"]})
+                     pihole__ingress_answers=True, **SECRETS, **settings, **prepare(lab))

@@ -167,6 +167,27 @@ class FtlsOwnParts(unittest.TestCase):
                 self.assertIsNone(daemon.poll())
                 daemon.terminate()
 
+    def test_gravity_is_made_and_mistakes_are_refused(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            pathlib.Path(folder, "list").write_text("0.0.0.0 ads.example\n")
+
+            def ftl(*words: str, text: str = "") -> tuple[int, str]:
+                done = subprocess.run([sys.executable, "-B", PROGRAMS / "pihole-FTL.py", *words], input=text, text=True,
+                                      env=os.environ | {"RECORDER_ROOT": folder}, capture_output=True)
+                return done.returncode, done.stdout.strip()
+
+            schema = (PROGRAMS / "pihole-core/advanced/Templates/gravity.db.sql").read_text()
+            self.assertEqual(ftl("gravity", "parseList", "/list", "/new.db", "1")[0], 1, "it makes no database")
+            self.assertEqual(ftl("sqlite3", "-ni", "/new.db", text=schema), (0, ""))
+            self.assertEqual(ftl("sqlite3", "-ni", "/new.db", text=schema)[0], 1, "the tables are there")
+            self.assertEqual(ftl("sqlite3", "-ni", "/new.db", "INSERT INTO adlist (nonsense) VALUES (1);")[0], 1)
+            self.assertEqual(ftl("sqlite3", "-ni", "/new.db", "INSERT INTO adlist (id, address) VALUES (1, 'x');"), (0, ""))
+            self.assertEqual(ftl("gravity", "parseList", "/nothing", "/new.db", "1")[0], 1)
+            self.assertEqual(ftl("gravity", "parseList", "/list", "/new.db", "1"), (0, ""))
+            self.assertEqual(ftl("sqlite3", "-ni", "/new.db", "SELECT domain, group_id FROM vw_gravity"), (0, "ads.example|0"))
+            self.assertEqual(ftl("sqlite3", "-ni", "/new.db", "SELECT number FROM adlist"), (0, "1"))
+            self.assertEqual(ftl("gravity")[0], 1)
+
     def test_pihole_toml_is_written_with_the_modes_of_the_umask(self) -> None:
         values = ftl_dnsmasq.Settings(NEW).values
         for mask, mode in ((0o022, 0o644), (0o027, 0o640)):

@@ -26,6 +26,7 @@ mod partition_table;
 mod profiles;
 mod raw_images;
 mod records;
+mod role_manifest;
 mod rooms;
 mod secrets;
 mod snapshots;

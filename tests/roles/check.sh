@@ -1,13 +1,13 @@
 #!/bin/sh
 # What can be said about the scripts of the roles without booting one: shellcheck, the status report and (test_scripts.py)
-# the longer scripts in a scratch folder. Needs shellcheck, python3, curl and openssl; no root.
+# the longer scripts in a scratch folder. Needs shellcheck, python3, curl, git and openssl; no root.
 set -eu
 cd "$(dirname "$0")/../.."
 
-scripts=$(find overlays -path '*/root/usr/lib/imgbuild/*' -type f ! -path '*/roles.d/*' ! -name '*.conf' ! -name '*.j2' ! -name pihole-installer)
+scripts=$(find overlays -path '*/root/usr/lib/imgbuild/*' -type f ! -path '*/roles.d/*' ! -name '*.conf' ! -name '*.j2' ! -name pihole-ask)
 # shellcheck disable=SC2086  # a list
 shellcheck -s dash $scripts
-shellcheck overlays/pihole/root/usr/lib/imgbuild/pihole-installer tests/roles/check.sh
+shellcheck overlays/pihole/root/usr/lib/imgbuild/pihole-ask tests/roles/check.sh
 
 top=$(mktemp -d)
 trap 'rm -rf "$top"' EXIT

@@ -33,6 +33,17 @@ FIRST_BOOT_SECONDS = 1500
 ROLES_SECONDS = 900
 
 
+def programs(recorders: str) -> dict[str, Any]:
+    """Settings that bring our own programs in the place of downloads."""
+    return {
+        "k3s.binary": f"{recorders}/k3s",
+        "pihole.ftl_binary": f"{recorders}/pihole-FTL",
+        "pihole.core_archive": f"{recorders}/core.tar.gz",
+        "pihole.web_archive": f"{recorders}/web.tar.gz",
+        "pihole.adlist_files": [f"{recorders}/list"],
+    }
+
+
 class Lab:
     """What a scenario gets. `setup` holds the paths that the main program has prepared (see `boot_test.py`)."""
 
@@ -83,7 +94,11 @@ class Lab:
     def imgbuild(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Runs imgbuild in this lab's project, with the lab's secrets in the environment."""
         project = self.workdir / "project"
-        project.mkdir(exist_ok=True)
+        if not project.exists():
+            packages = pathlib.Path(self.setup["packages"])
+            project.mkdir()
+            shutil.copy(packages / "imgbuild.lock", project)
+            shutil.copytree(packages / "cache" / "sha256", self.workdir / "cache" / "sha256")
         env = {**os.environ, **self.secrets, "IMGBUILD_CACHE": str(self.workdir / "cache")}
         done = subprocess.run([self.setup["imgbuild"], *words], cwd=project, env=env, capture_output=True, text=True)
         with (self.workdir / "imgbuild.log").open("a", encoding="utf-8") as log:
@@ -94,11 +109,11 @@ class Lab:
 
     def settings(self) -> dict[str, Any]:
         """What every image of a lab is given: the key that may log in, and the programs."""
-        programs = self.setup["recorders"]
         settings: dict[str, Any] = {
             "user.ssh_keys": [f"file:{self.key}.pub"],
-            "k3s.binary": f"{programs}/k3s",
-            "pihole.ftl_binary": f"{programs}/pihole-FTL",
+            **programs(self.setup["recorders"]),
+            # The packages of Pi-hole's tools take minutes to install here: in one lab is enough.
+            "pihole.tools": self.name == "cluster",
         }
         if self.setup.get("tailscale"):
             settings |= {"tailscale-router.archive": self.setup["tailscale"]["archive"],

@@ -1,6 +1,6 @@
-"""Pi-hole: installed at the first boot, it answers the home network and nobody else
+"""Pi-hole: baked into the image, it answers the home network and nobody else
 
-The installer and FTL are stand-ins that note how they are called (programs/pihole-core, programs/pihole-FTL.py). What
+Pi-hole's scripts and FTL are stand-ins, and FTL's notes how it is called (programs/pihole-core, programs/pihole-FTL.py). What
 answers is a real dnsmasq with the configuration that FTL would write from imgbuild's pihole.toml, and with FTL's own
 answers for its own names.
 """
@@ -8,9 +8,10 @@ answers for its own names.
 from __future__ import annotations
 
 import functools
+import shlex
 
 from dns_client import Answer, ask
-from expected import DOMAIN, INGRESS, NODES, RESOLVERS
+from expected import DOMAIN, INGRESS, NODES
 from harness.network import BRIDGE
 from house_names import knows_the_house, knows_the_wildcard
 from recorders import PIHOLE_CALLS, fingerprint, notes
@@ -25,8 +26,8 @@ STRANGER = "192.0.2.10"
 
 def run(lab):
     machine = lab.node(PIHOLE)
-    lab.wait("gateway: Pi-hole's first boot script is done", lambda: machine.exists("/var/lib/imgbuild/pihole.done"), 900)
-    installed_right(lab, machine)
+    lab.wait("gateway: Pi-hole answers, says the first boot's script", lambda: machine.exists("/var/lib/imgbuild/pihole.done"), 900)
+    is_there(lab, machine)
     accepts_the_configuration(lab, machine)
     keeps_its_secrets(lab, machine)
     answers_the_router(lab)
@@ -35,31 +36,35 @@ def run(lab):
     another_try_changes_nothing(lab, machine)
 
 
-def installed_right(lab, machine):
-    calls = notes(machine, PIHOLE_CALLS)
-    with lab.check("the installer is called as Pi-hole's own updater calls it: --repair --unattended, as an update"):
-        runs = [call for call in calls if call["argv"] == ["basic-install.sh"]]
-        assert len(runs) == 1, runs
-        for call in runs:
-            assert call["main"] == "--repair --unattended" and call["repair"] == call["unattended"] == "true", call
-            assert call["fresh_install"] == "false", call
-    with lab.check("it runs with apt's patient settings, and does not ask the Pi-hole that it installs"):
-        assert runs[-1]["environment"]["APT_CONFIG"] == "/usr/lib/imgbuild/pihole-apt.conf", runs[-1]
-        assert ADDRESS not in runs[-1]["resolvers"].split() and runs[-1]["resolvers"].split(), runs[-1]
-    with lab.check("afterwards the node asks itself first again"):
-        assert f"nameserver {RESOLVERS[0]}" in machine.read("/etc/resolv.conf").splitlines()
-    with lab.check("FTL runs as its own user, with the one in the image"):
+def is_there(lab, machine):
+    with lab.check("FTL runs as its own user, with the one in the image, and did not wait for the first boot's check"):
         unit = machine.unit("pihole-FTL.service", "ActiveState", "User", "NRestarts")
         assert unit == {"ActiveState": "active", "User": "pihole", "NRestarts": "0"}, unit
         assert "but FTL is" not in machine.status(), machine.status()
+    with lab.check("FTL does not wait for a network that is online"):
+        after = machine.run("systemctl show --value -p After pihole-FTL.service").split()
+        assert "network-online.target" not in after and "imgbuild-pihole-prepare.service" in after, after
+    with lab.check("its account is that of a service, and the one in the image"):
+        assert machine.run("getent passwd pihole").strip() == "pihole:x:969:969::/home/pihole:/usr/sbin/nologin"
+        assert machine.sudo("getent shadow pihole").split(":")[1] == "!"
     with lab.check("the web interface has the password that is kept on the node, for root only"):
         kept = machine.read("/etc/imgbuild/pihole.generated").strip()
         assert machine.sudo("stat -c %a:%u /etc/imgbuild/pihole.generated").strip() == "600:0"
         given = [call["argv"] for call in notes(machine, PIHOLE_CALLS) if "webserver.api.password" in call["argv"]]
         assert given and all(words[-1] == fingerprint(kept) for words in given), given
-    with lab.check("the pinned repositories are kept"):
-        for folder in ("/etc/.pihole", "/var/www/html/admin"):
-            assert machine.sudo(f"git -C {folder} describe --tags --exact-match").startswith("v"), folder
+    with lab.check("it was set before FTL first started"):
+        calls = [call["argv"][1:] for call in notes(machine, PIHOLE_CALLS)]
+        password = next(i for i, words in enumerate(calls) if words[:2] == ["--config", "webserver.api.password"])
+        assert password < calls.index(["-f"]), calls
+    with lab.check("the scripts and the web interface are in their places"):
+        for path in ("/opt/pihole/gravity.sh", "/opt/pihole/utils.sh", "/usr/local/bin/pihole", "/etc/.pihole/gravity.sh"):
+            assert machine.exists(path), path
+        assert machine.exists("/var/www/html/admin/index.html")
+    with lab.check("the daily look for updates leaves the versions alone while there is no clone"):
+        before = machine.read("/etc/pihole/versions")
+        line = next(line for line in machine.read("/etc/cron.d/pihole").splitlines() if line.startswith("@reboot") and "updatechecker" in line)
+        machine.sudo(f"sh -c {shlex.quote(line.split('root', 1)[1].strip())}")
+        assert before.startswith("CORE_VERSION=v") and machine.read("/etc/pihole/versions") == before, before
 
 
 def accepts_the_configuration(lab, machine):
@@ -67,9 +72,14 @@ def accepts_the_configuration(lab, machine):
         starts = [call for call in notes(machine, PIHOLE_CALLS) if "complaints" in call]
         assert starts and not any(call["complaints"] for call in starts), starts
         assert starts[-1]["web"] == {"80": "http", "443": "https"}, starts[-1]
-    with lab.check("the default block list is what it blocks with"):
-        lists = [call["lists"] for call in notes(machine, PIHOLE_CALLS) if "lists" in call]
-        assert lists and set(lists[-1].values()) == {"fetched"}, lists
+    with lab.check("the default block list is what it blocks with, from its first start on"):
+        assert [call["blocked"] for call in starts] == [2] * len(starts), starts
+        query = "SELECT address, number, status FROM adlist"
+        said = machine.sudo(f"pihole-FTL sqlite3 -ni /etc/pihole/gravity.db '{query}'").strip()
+        assert said == "https://raw.githubusercontent.com/StevenBlack/hosts/master/hosts|2|1", said
+    with lab.check("gravity.db is FTL's own, and nothing half made lies beside it"):
+        assert machine.sudo("stat -c %U /etc/pihole/gravity.db").strip() == "pihole"
+        assert "imgbuild" not in machine.sudo("ls /etc/pihole"), machine.sudo("ls /etc/pihole")
 
 
 def keeps_its_secrets(lab, machine):
@@ -89,7 +99,7 @@ def another_try_changes_nothing(lab, machine):
     before = notes(machine, PIHOLE_CALLS)
     machine.sudo("rm /var/lib/imgbuild/pihole.done && systemctl start --no-block imgbuild-pihole.service")
     lab.wait("another try of the first boot's script ends well", lambda: machine.exists("/var/lib/imgbuild/pihole.done"), 300)
-    with lab.check("it neither runs the installer again nor touches the owner's new password"):
+    with lab.check("it neither makes the lists again nor touches the owner's new password"):
         since = [call["argv"] for call in notes(machine, PIHOLE_CALLS)[len(before):]]
         assert since == [["pihole-FTL", "tag"]], since
         assert fingerprint("another-one") in machine.read("/etc/pihole/pihole.toml")

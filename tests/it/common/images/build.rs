@@ -7,7 +7,7 @@ use std::process::Command;
 
 use imgbuild::config::ProfileSource;
 use imgbuild::lock::Location;
-use imgbuild::plan::{Content, PayloadRef, Plan};
+use imgbuild::plan::{Content, PayloadRef, Plan, Unpack};
 use imgbuild::project::Project;
 use imgbuild::secrets::SecretMode;
 use tempfile::TempDir;
@@ -133,12 +133,28 @@ impl World {
         }
         archive.into_inner().unwrap().finish().unwrap();
         let world = Self { dir, members };
+        for name in ["core", "web"] {
+            world.pack_pihole(name);
+        }
+        world.file("pihole-list", b"0.0.0.0 ads.blocked.example\n");
         world.file("k3s", &elf(b"k3s", 3_000_001));
         world.file("pihole-FTL", &elf(b"ftl", 100_000));
         for secret in SECRETS {
             world.file(secret.name, secret.value.as_bytes());
         }
         world
+    }
+
+    /// An archive of what stands for a repository of Pi-hole in boot tests.
+    fn pack_pihole(&self, name: &str) {
+        let file = std::fs::File::create(self.path(&format!("pihole-{name}.tar.gz"))).unwrap();
+        let packed = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
+        let mut archive = tar::Builder::new(packed);
+        let folder = pihole_folder(name);
+        archive
+            .append_dir_all(format!("pi-hole-{name}"), folder)
+            .unwrap();
+        archive.into_inner().unwrap().finish().unwrap();
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -165,6 +181,20 @@ impl World {
             ),
             format!("tailscale-router.version={TAILSCALE}"),
             format!("pihole.ftl_binary={}", self.path("pihole-FTL").display()),
+            format!(
+                "pihole.core_archive={}",
+                self.path("pihole-core.tar.gz").display()
+            ),
+            format!(
+                "pihole.web_archive={}",
+                self.path("pihole-web.tar.gz").display()
+            ),
+            // No archive of Debian is asked.
+            "pihole.tools=false".to_owned(),
+            format!(
+                "pihole.adlist_files=[\"{}\"]",
+                self.path("pihole-list").display()
+            ),
             format!("user.ssh_keys=[\"{KEY}\"]"),
         ];
         sets.extend(request.sets.iter().cloned());
@@ -271,10 +301,44 @@ impl World {
 
     fn payload(&self, payload: &PayloadRef) -> Vec<u8> {
         match (&payload.member, &payload.request.location) {
+            (Some(member), Location::File(path)) if payload.strip > 0 => {
+                let bytes = std::fs::read(unpacked(path).join(member)).unwrap();
+                let replaced = payload.replace.iter();
+                replaced.fold(bytes, |bytes, (from, to)| {
+                    let text = String::from_utf8(bytes).unwrap();
+                    text.split(from.as_str())
+                        .collect::<Vec<_>>()
+                        .join(to)
+                        .into_bytes()
+                })
+            }
             (Some(member), _) => self.members[member].clone(),
             (None, Location::File(path)) => std::fs::read(path).unwrap(),
             (None, other) => panic!("a test would download {other:?}"),
         }
+    }
+
+    /// The files that are unpacked: path below the folder, content, mode.
+    pub fn unpacked(&self, payload: &PayloadRef) -> Vec<(String, Vec<u8>, u32)> {
+        let Location::File(archive) = &payload.request.location else {
+            panic!("a test would download {payload:?}");
+        };
+        let (top, mut found) = (unpacked(archive), Vec::new());
+        match (&payload.member, payload.unpack) {
+            (Some(pattern), Some(Unpack::Files(mode))) => {
+                let (folder, ending) = pattern.split_once('*').unwrap();
+                for file in std::fs::read_dir(top.join(folder)).unwrap() {
+                    let path = file.unwrap().path();
+                    let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+                    if path.is_file() && name.ends_with(ending) {
+                        found.push((name, std::fs::read(&path).unwrap(), mode));
+                    }
+                }
+            }
+            _ => walk(&top, &top, &mut found),
+        }
+        found.sort();
+        found
     }
 
     pub fn image(&self, request: &Request<'_>, plan: &Plan, format: &str) -> PathBuf {
@@ -288,6 +352,34 @@ impl World {
         let _ = std::fs::remove_dir_all(&path);
         std::fs::create_dir_all(&path).unwrap();
         path
+    }
+}
+
+fn pihole_folder(name: &str) -> PathBuf {
+    let programs = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/boot/programs");
+    programs.join(format!("pihole-{name}"))
+}
+
+/// What an archive of the tests' own was made of.
+fn unpacked(archive: &Path) -> PathBuf {
+    let name = archive.file_name().unwrap().to_str().unwrap();
+    let name = name
+        .strip_prefix("pihole-")
+        .and_then(|n| n.strip_suffix(".tar.gz"));
+    pihole_folder(name.unwrap())
+}
+
+fn walk(top: &Path, folder: &Path, found: &mut Vec<(String, Vec<u8>, u32)>) {
+    for file in std::fs::read_dir(folder).unwrap() {
+        let path = file.unwrap().path();
+        if path.is_dir() {
+            walk(top, &path, found);
+            continue;
+        }
+        let below = path.strip_prefix(top).unwrap().to_str().unwrap().to_owned();
+        let executable = path.metadata().unwrap().permissions().mode() & 0o111 != 0;
+        let mode = if executable { 0o755 } else { 0o644 };
+        found.push((below, std::fs::read(&path).unwrap(), mode));
     }
 }
 

@@ -1,11 +1,11 @@
 //! What a root file system must hold after a plan: the base's tree with every edit made to it here,
 //! by rules written down a second time. Links of units come from systemctl itself.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 
 use imgbuild::overlay::Part;
-use imgbuild::plan::{Account, Action, Attr, Edit};
+use imgbuild::plan::{Account, Action, Attr, Edit, PayloadRef, SystemAccount};
 use imgbuild::secrets::Secret;
 
 use super::build::World;
@@ -18,6 +18,8 @@ pub struct Model<'a> {
     world: &'a World,
     base: &'a ext4_view::Ext4,
     time: i64,
+    /// Texts that were edited.
+    texts: BTreeMap<String, String>,
     /// Paths that edits or their consequences touched.
     pub touched: Vec<String>,
     /// A moved folder: from, to.
@@ -40,6 +42,7 @@ impl<'a> Model<'a> {
             world,
             base,
             time,
+            texts: BTreeMap::new(),
             touched: Vec::new(),
             moved: None,
         };
@@ -65,6 +68,8 @@ impl<'a> Model<'a> {
             Action::SetAttr(attr) => self.set_attr(path, *attr),
             Action::SetLine { prefix, line } => self.set_line(path, prefix, line),
             Action::Account(account) => self.account(account),
+            Action::SystemAccount(account) => self.system_account(account),
+            Action::Unpack(payload) => self.unpack(path, payload),
             // From systemctl.
             Action::EnableUnit | Action::MaskUnit => {}
             other => panic!("{path}: no model of {other:?}"),
@@ -189,6 +194,9 @@ impl<'a> Model<'a> {
     }
 
     fn text(&self, path: &str) -> String {
+        if let Some(text) = self.texts.get(path) {
+            return text.clone();
+        }
         String::from_utf8(self.base.read(path).unwrap_or_default()).unwrap()
     }
 
@@ -197,6 +205,7 @@ impl<'a> Model<'a> {
         if text == self.text(path) {
             return;
         }
+        self.texts.insert(path.to_owned(), text.to_owned());
         let (time, real) = (self.time, self.real(path));
         let Some(entry) = self.tree.get_mut(&real) else {
             return self.write(path, text.as_bytes(), Attr::root(0o644));
@@ -272,6 +281,40 @@ impl<'a> Model<'a> {
         }
         if home != old_home && !self.tree.contains_key(&home) {
             self.rename(old_home, &home);
+        }
+    }
+
+    fn system_account(&mut self, account: &SystemAccount) {
+        let SystemAccount {
+            name,
+            uid,
+            gid,
+            home,
+            shell,
+            ..
+        } = account;
+        let days = self.time / 86_400;
+        for (path, line) in [
+            (
+                "/etc/passwd",
+                format!("{name}:x:{uid}:{gid}::{home}:{shell}"),
+            ),
+            ("/etc/shadow", format!("{name}:!:{days}::::::")),
+            ("/etc/group", format!("{name}:x:{gid}:")),
+            ("/etc/gshadow", format!("{name}:!::")),
+        ] {
+            let text = self.text(path) + &line + "\n";
+            self.rewrite(path, &text);
+        }
+    }
+
+    fn unpack(&mut self, folder: &str, payload: &PayloadRef) {
+        if !self.tree.contains_key(&self.real(folder)) {
+            self.put(folder, Kind::Dir, Attr::root(0o755));
+        }
+        for (path, bytes, mode) in self.world.unpacked(payload) {
+            let path = format!("{folder}/{path}");
+            self.write(&path, &bytes, Attr::root(mode));
         }
     }
 
