@@ -27,7 +27,7 @@
 //! | [`patch`] | carries a plan out on a disk | config, disk, ext4, fat, image, overlay, plan, secrets, source |
 //! | [`trust`] | OpenPGP: signatures of downloads and indexes by pinned keys, and those keys | nothing of ours |
 //! | [`debian`] | Debian's archives and packages as data: sources, indexes, dpkg's status, resolving | nothing of ours |
-//! | [`records`] | what an image is made of, as data beside it: SPDX, provenance, the list of edits | debian, lock |
+//! | [`records`] | what an image is made of, as data beside it: SPDX, provenance, the list of edits | lock |
 //! | [`emit`] | one door from a disk to a file: raw, xz, zstd, gzip; block maps, checksums | disk, xz |
 //! | [`flash`] | reasons not to write to a device, and writing to one | disk |
 //! | [`error`], [`problem`], [`problems`], [`job`], [`clock`], [`digest`], [`url`], `parallel`, `positioned`, `disk_space`, `home_path`, `size`, `suggest`, `whole_file` | what everything uses: errors with hints, problems of the input, progress, cancellation, dates, digests, URLs that hide their credentials, threads, what only Unix has | |

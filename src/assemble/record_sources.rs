@@ -119,7 +119,10 @@ pub fn of_node(
     archives.retain(|archive| from.contains(&archive.name));
     archives.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(NodeSources {
-        base: SourceFile::of(&pins.base(base)?),
+        base: SourceFile {
+            name: base.name(),
+            ..SourceFile::of(&pins.base(base)?)
+        },
         content: content.clone(),
         payloads: payloads.into_iter().collect(),
         packages,

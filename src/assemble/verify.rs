@@ -111,11 +111,14 @@ pub fn verify(request: &VerifyRequest, job: &Job) -> Result<Verified> {
 fn not_readable(error: Error, digest: &Digested, request: &VerifyRequest) -> Error {
     let image = request.image.display();
     match digest {
-        Digested::Differs { .. } if error.kind() == ErrorKind::Failed => Error::verification(
-            format!("{image} has another SHA-256 than its record says, and cannot be read"),
-        )
-        .with_source(error)
-        .with_hint("copy the image again, or build it again"),
+        Digested::Differs { .. }
+            if matches!(error.kind(), ErrorKind::Failed | ErrorKind::Verification) =>
+        {
+            Error::verification(format!(
+                "{image} has another SHA-256 than its record says, and cannot be read"
+            ))
+            .with_source(error)
+        }
         _ => error.context(format!("comparing the files of {image}")),
     }
 }

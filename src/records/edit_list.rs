@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::record::{PROGRAM, Record, VERSION};
+use super::file_record::FileRecord;
+use super::program::{PROGRAM, VERSION};
+use super::record::Record;
 use crate::digest::Digest;
 use crate::error::{Error, Result, ResultExt};
 use crate::lock::Moment;
@@ -61,58 +63,6 @@ pub struct BaseFile {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
     pub sha256: Digest,
-}
-
-/// What is at a path after the build.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FileRecord {
-    /// `boot` or `root`.
-    pub on: Partition,
-    /// From the root of its file system.
-    pub path: String,
-    pub kind: Kind,
-    /// Permission bits in octal; not on the boot partition, which has none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mode: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub uid: Option<u32>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub gid: Option<u32>,
-    /// Of the content of a file; not of one with a secret.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sha256: Option<Digest>,
-    /// Where a symbolic link points.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub target: Option<String>,
-    /// Its content is not told: it has a secret in it.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub secret: bool,
-}
-
-/// A partition of an image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Partition {
-    Boot,
-    Root,
-}
-
-/// What can be at a path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
-    File,
-    Folder,
-    Link,
-    /// A device, a pipe or a socket.
-    Other,
-    /// Nothing: it was removed.
-    Absent,
-}
-
-fn is_false(value: &bool) -> bool {
-    !value
 }
 
 impl EditList {
@@ -194,6 +144,7 @@ impl EditList {
 
 #[cfg(test)]
 mod tests {
+    use super::super::file_record::{Kind, Partition};
     use super::*;
 
     fn list() -> EditList {

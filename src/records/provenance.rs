@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::record::{PROGRAM, REPOSITORY, Record, SourceFile, VERSION};
+use super::program::{PROGRAM, REPOSITORY, VERSION};
+use super::record::{Record, SourceFile};
 use crate::digest::Digest;
 use crate::error::{Result, ResultExt};
 use crate::lock::{ArchiveEntry, LOCK_FILE, PackageEntry};

@@ -2,14 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::edit_list::FileRecord;
+use super::file_record::FileRecord;
 use crate::digest::Digest;
 use crate::lock::{ArchiveEntry, Location, Moment, PackageEntry, Pin, Verified};
-
-/// The program, its version and where it is from.
-pub(super) const PROGRAM: &str = env!("CARGO_PKG_NAME");
-pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
-pub(super) const REPOSITORY: &str = env!("CARGO_PKG_REPOSITORY");
 
 /// What is known of one image, whatever its formats.
 #[derive(Debug, Clone)]

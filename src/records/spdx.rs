@@ -2,8 +2,9 @@
 
 use serde::Serialize;
 
+use super::program::{PROGRAM, VERSION};
 use super::purl::{self, Vendor};
-use super::record::{PROGRAM, Record, SourceFile, VERSION};
+use super::record::{Record, SourceFile};
 use crate::digest::Digest;
 use crate::error::{Result, ResultExt};
 use crate::lock::PackageEntry;
