@@ -166,7 +166,14 @@ fn a_build_ends_with_what_to_do_next() {
     let built = bench.build(base);
     assert_eq!(built.code, Some(0), "{}", built.stderr);
     let files: Vec<&str> = built.stdout.lines().collect();
-    assert_eq!(files, ["out/node.img", "out/SHA256SUMS"]);
+    let wanted = [
+        "out/node.img",
+        "out/node.spdx.json",
+        "out/node.provenance.json",
+        "out/node.record.json",
+        "out/SHA256SUMS",
+    ];
+    assert_eq!(files, wanted);
     for words in [
         "imgbuild flash out/node.img --to /dev/sdX",
         "cat out/node.img | sudo dd of=/dev/sdX",
