@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::file_records;
 use super::node_job::{BuildContext, NodeJob};
+use super::options::Digests;
 use crate::digest::{Digest, name_of};
 use crate::disk::CowDisk;
 use crate::emit::{Emitted, Packing};
@@ -32,23 +33,27 @@ pub fn write(
     let folder = &context.outputs.folder;
     let record = record(node, disk, patched, context, images)?;
     let host = &node.plan.hostname;
-    let mut written = Vec::new();
+    let (mut written, mut digests) = (Vec::new(), BTreeMap::new());
     for (ending, text) in [
         (SPDX, Some(spdx(&record)?)),
         (PROVENANCE, provenance(&record)?),
     ] {
         match text {
-            Some(text) => written.push(write_one(folder, host, ending, &text)?),
+            Some(text) => {
+                let file = write_one(folder, host, ending, &text)?;
+                digests.insert(name_of(&file.path), Digest::of_bytes(&text));
+                written.push(file);
+            }
             // One of an earlier build would be of another image.
             None => remove_one(folder, host, ending),
         }
     }
-    let digests = written.iter().filter_map(|file| {
-        let digest = file.sha256?;
-        Some((name_of(&file.path), digest))
-    });
-    let list = EditList::of(&record, digests.collect::<BTreeMap<_, _>>());
+    let list = EditList::of(&record, digests);
     written.push(write_one(folder, host, EDIT_LIST, &list.render()?)?);
+    if context.outputs.digests == Digests::Free {
+        // Whoever wants no checksums of images wants no list of those of records.
+        written.iter_mut().for_each(|file| file.sha256 = None);
+    }
     images.extend(written);
     Ok(())
 }
