@@ -91,22 +91,27 @@ impl LockBook {
         state.before.file(kind, name, request).cloned()
     }
 
-    /// Pins a file.
-    pub fn keep_file(&self, kind: FileKind, entry: FileEntry) -> Result<()> {
+    /// Pins a file, and returns what is pinned: one that is still the same keeps its time, which is in
+    /// all that is built from it.
+    pub fn keep_file(&self, kind: FileKind, mut entry: FileEntry) -> Result<FileEntry> {
         self.may_resolve(&entry.name, &entry.request)?;
         let mut state = parallel::lock(&self.state);
         let key = file_key(kind, &entry.name, &entry.request);
         state.renewed.insert(key);
         let old = state.now.file(kind, &entry.name, &entry.request).cloned();
         let change = Change::of_file(old.as_ref(), &entry);
-        if old.is_some() && change.is_none() {
-            return Ok(());
+        if let (Some(old), None) = (&old, &change) {
+            entry.locked = old.locked;
         }
         state.changes.extend(change);
         let files = state.now.files_mut(kind);
-        files.retain(|other| (&other.name, &other.request) != (&entry.name, &entry.request));
-        files.push(entry);
-        Ok(())
+        let is_it =
+            |other: &&mut FileEntry| (&other.name, &other.request) == (&entry.name, &entry.request);
+        match files.iter_mut().find(is_it) {
+            Some(place) => *place = entry.clone(),
+            None => files.push(entry.clone()),
+        }
+        Ok(entry)
     }
 
     /// What a set of packages came to on a base, unless it is to be resolved.
@@ -298,11 +303,10 @@ impl State {
         }));
         self.now.package_set = stays;
         self.now.drop_unused_packages();
-        let packages = self.now.package.iter();
-        let used: BTreeSet<&String> = packages.map(|package| &package.archive).collect();
-        self.now
-            .archive
-            .retain(|archive| used.contains(&archive.name));
+        // What was seen of an archive that gave no package counts as well: an older index hides updates.
+        if self.now.package_set.is_empty() {
+            self.now.archive.clear();
+        }
     }
 }
 
@@ -395,4 +399,66 @@ fn read(path: &Path) -> Result<Option<LockFile>> {
 
 fn write(path: &Path, text: &str) -> Result<()> {
     whole_file::write(path, text.as_bytes()).context(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::pin::ImageFacts;
+    use super::super::verified::Verified;
+    use super::*;
+    use crate::digest::Digest;
+
+    fn entry(sha256: &str, locked: i64, verified: Verified) -> FileEntry {
+        FileEntry {
+            name: "base".into(),
+            request: "base".into(),
+            url: None,
+            size: None,
+            sha256: Digest::of_bytes(sha256),
+            description: None,
+            locked: Moment(locked),
+            verified: vec![verified],
+            image: ImageFacts::default(),
+        }
+    }
+
+    fn book(folder: &Path) -> LockBook {
+        LockBook::open(folder, LockPolicy::Renew(BTreeSet::new())).unwrap()
+    }
+
+    #[test]
+    fn what_is_the_same_keeps_its_time_and_learns_what_else_speaks_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = book(folder.path());
+        let index = entry("a", 10, Verified::Index);
+        first.keep_file(FileKind::Base, index.clone()).unwrap();
+        first.save().unwrap();
+        let again = book(folder.path());
+        let signed = Verified::OpenPgp("F4AA".into());
+        let kept = again
+            .keep_file(FileKind::Base, entry("a", 20, signed.clone()))
+            .unwrap();
+        assert_eq!(kept, entry("a", 10, signed));
+        assert_eq!(again.changes(), []);
+        again.save().unwrap();
+        assert_eq!(book(folder.path()).content().base, [kept]);
+        let moved = entry("b", 30, Verified::Index);
+        let kept = again.keep_file(FileKind::Base, moved.clone()).unwrap();
+        assert_eq!((kept, again.changes().len()), (moved, 1));
+    }
+
+    #[test]
+    fn what_another_run_has_pinned_meanwhile_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, other) = (book(folder.path()), book(folder.path()));
+        one.keep_file(FileKind::Base, entry("a", 1, Verified::Index))
+            .unwrap();
+        other
+            .keep_file(FileKind::Payload, entry("b", 2, Verified::Index))
+            .unwrap();
+        one.save().unwrap();
+        other.save().unwrap();
+        let both = book(folder.path()).content();
+        assert_eq!((both.base.len(), both.payload.len()), (1, 1));
+    }
 }

@@ -172,11 +172,10 @@ fn answer(
     packages.sort_by_key(PackageEntry::key);
     set.install = packages.iter().map(PackageEntry::key).collect();
     set.before = before(&resolution.runs, &packages);
-    let used: BTreeSet<&String> = packages.iter().map(|package| &package.archive).collect();
-    let archives = archives.iter().map(|archive| archive.entry.clone());
     Ok(ResolvedPackages {
         archives: archives
-            .filter(|entry| used.contains(&entry.name))
+            .iter()
+            .map(|archive| archive.entry.clone())
             .collect(),
         set,
         packages,

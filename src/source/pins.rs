@@ -150,9 +150,8 @@ impl<'a> Pins<'a> {
         }
         self.book.may_resolve(name, request)?;
         let previous = self.book.previous(*kind, name, request);
-        let pin = resolve(previous.as_ref())?;
-        self.book
-            .keep_file(*kind, FileEntry::of(name, request, &pin))?;
-        Ok(pin)
+        let found = FileEntry::of(name, request, &resolve(previous.as_ref())?);
+        let kept = self.book.keep_file(*kind, found)?;
+        kept.pin(asked.location.as_ref())
     }
 }

@@ -60,14 +60,3 @@ firstboot_exit() {
     fi
     exit "$1"
 }
-
-# apt_install PACKAGE...: for as long as packages are not baked into the image.
-apt_install() {
-    apt-get -q -o DPkg::Lock::Timeout=900 -o Acquire::Retries=3 update
-    # A dpkg that was cut off has to be put right before anything can be installed.
-    dpkg --force-confold --configure -a
-    DEBIAN_FRONTEND=noninteractive UCF_FORCE_CONFFOLD=1 NEEDRESTART_MODE=a \
-        apt-get -q -y -o DPkg::Lock::Timeout=900 -o Acquire::Retries=3 \
-        -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold \
-        --no-install-recommends install "$@"
-}
