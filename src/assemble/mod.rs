@@ -19,6 +19,7 @@ mod record_sources;
 mod requests;
 mod update;
 mod verify;
+mod whole_disk;
 
 pub use base_check::check_with_bases;
 pub use bases::BaseUsage;

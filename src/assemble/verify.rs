@@ -10,8 +10,10 @@ use super::bases::{Base, Demand};
 use super::budget::DEFAULT_MEMORY;
 use super::file_records;
 use super::node_records::EDIT_LIST;
-use super::open_image::open_image;
+use super::open_image::open_disk;
+use super::whole_disk;
 use crate::digest::{Digest, name_of};
+use crate::disk::ReadAt;
 use crate::emit::Format;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::image::{Aspects, Change, Difference, FileSystem, Tree, differences};
@@ -220,7 +222,17 @@ fn expected_digest(name: &str, record: &EditList) -> Option<Digest> {
 }
 
 fn compare_files(request: &VerifyRequest, record: &EditList, job: &Job) -> Result<Files> {
-    let disk = open_image(&request.image, &request.fetch, job)?;
+    let mut disk = open_disk(&request.image, &request.fetch, job)?;
+    let base = base_disk(request, record, job)?;
+    // Of a packed image the few files of the record are read where they lie.
+    if base.is_ok() {
+        disk = whole_disk::unpacked(
+            disk,
+            &name_of(&request.image),
+            &request.fetch.cache_dir,
+            job,
+        )?;
+    }
     let tree = Tree::open(disk)?;
     let mut found = Vec::new();
     for file in &record.files {
@@ -228,19 +240,9 @@ fn compare_files(request: &VerifyRequest, record: &EditList, job: &Job) -> Resul
         let now = file_records::at(&tree, file.on, &file.path, file.secret, &job.cancel)?;
         found.extend(difference(file, &now));
     }
-    let no_base = match base_tree(request, record, job)? {
+    let no_base = match base {
         Ok(base) => {
-            job.progress.note("comparing all other files with the base");
-            let known: BTreeSet<(FileSystem, &str)> = record
-                .files
-                .iter()
-                .map(|file| (file_records::file_system(file.on), file.path.as_str()))
-                .collect();
-            let others = differences(&base, &tree, &job.cancel)?;
-            let others = others
-                .into_iter()
-                .filter(|other| !known.contains(&(other.on, other.path.as_str())));
-            found.extend(others);
+            found.extend(others(&base, &tree, request, record, job)?);
             None
         }
         Err(why) => Some(why),
@@ -251,6 +253,27 @@ fn compare_files(request: &VerifyRequest, record: &EditList, job: &Job) -> Resul
         differences: found,
         no_base,
     })
+}
+
+/// What differs from the base where the record has nothing.
+fn others(
+    base: &Arc<dyn ReadAt>,
+    tree: &Tree,
+    request: &VerifyRequest,
+    record: &EditList,
+    job: &Job,
+) -> Result<Vec<Difference>> {
+    let (name, folder) = (&record.base.name, &request.fetch.cache_dir);
+    let base = Tree::open(whole_disk::unpacked(base.clone(), name, folder, job)?)?;
+    job.progress.note("comparing all other files with the base");
+    let known: BTreeSet<(FileSystem, &str)> = record
+        .files
+        .iter()
+        .map(|file| (file_records::file_system(file.on), file.path.as_str()))
+        .collect();
+    let mut others = differences(&base, tree, &job.cancel)?;
+    others.retain(|other| !known.contains(&(other.on, other.path.as_str())));
+    Ok(others)
 }
 
 /// What is not at a path as it was.
@@ -275,11 +298,11 @@ fn difference(then: &FileRecord, now: &FileRecord) -> Option<Difference> {
 }
 
 /// The base, if it is at hand, or why it is not.
-fn base_tree(
+fn base_disk(
     request: &VerifyRequest,
     record: &EditList,
     job: &Job,
-) -> Result<std::result::Result<Tree, String>> {
+) -> Result<std::result::Result<Arc<dyn ReadAt>, String>> {
     let wanted = &record.base;
     if let Some(path) = &request.base {
         let found = Digest::of_file(path, job)?;
@@ -291,8 +314,7 @@ fn base_tree(
             ))
             .with_hint(format!("name the file {} with --base", wanted.name)));
         }
-        let disk = open_image(path, &request.fetch, job)?;
-        return Tree::open(disk).map(Ok);
+        return open_disk(path, &request.fetch, job).map(Ok);
     }
     let name = &wanted.name;
     let Some(url) = &wanted.url else {
@@ -323,7 +345,7 @@ fn base_tree(
     };
     let base = Base::open(&pin, file, &Demand::of_edits(), DEFAULT_MEMORY, &store)
         .context(|| format!("opening the base {name}"))?;
-    Tree::open(Arc::clone(&base.disk)).map(Ok)
+    Ok(Ok(base.disk))
 }
 
 #[cfg(test)]

@@ -18,12 +18,19 @@ pub struct RawFile {
 impl RawFile {
     /// Opens `path` read-only.
     pub fn open(path: &Path) -> Result<Self> {
-        let open = || -> std::io::Result<(File, u64)> {
-            let file = File::open(path)?;
-            let len = file.metadata()?.len();
-            Ok((file, len))
-        };
-        let (file, len) = open().context(|| format!("opening disk image {}", path.display()))?;
+        let file = File::open(path);
+        Self::of(
+            file.context(|| format!("opening disk image {}", path.display()))?,
+            path,
+        )
+    }
+
+    /// The image in `file`, which messages call `path`.
+    pub fn of(file: File, path: &Path) -> Result<Self> {
+        let metadata = file.metadata();
+        let len = metadata
+            .context(|| format!("looking at {}", path.display()))?
+            .len();
         Ok(Self {
             file,
             path: path.to_owned(),
