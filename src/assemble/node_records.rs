@@ -95,11 +95,14 @@ fn record(
         size: image.size,
         sha256: image.sha256,
     });
+    let mut outputs: Vec<OutputFile> = outputs.collect();
+    // However they were asked for.
+    outputs.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(Record {
         profile: node.plan.profile.clone(),
         // FAT and SPDX know no time before 1970.
         created: Moment(patched.time.max(0)),
-        outputs: outputs.collect(),
+        outputs,
         size: patched.size,
         raw_sha256: images.iter().find_map(|image| image.raw_sha256),
         base: sources.base.clone(),
@@ -118,14 +121,16 @@ fn record(
 /// The options that decide the bytes of the files.
 fn options(context: &BuildContext<'_>) -> BTreeMap<String, Vec<String>> {
     let outputs = context.outputs;
-    let formats = outputs.formats.iter().map(ToString::to_string);
+    let mut formats: Vec<String> = outputs.formats.iter().map(ToString::to_string).collect();
+    // However they were asked for.
+    formats.sort();
     let compress = match outputs.packing {
         packing if packing == Packing::fast() => "fast",
         packing if packing == Packing::best() => "best",
         _ => "other",
     };
     BTreeMap::from([
-        ("format".to_owned(), formats.collect()),
+        ("format".to_owned(), formats),
         ("compress".to_owned(), vec![compress.to_owned()]),
     ])
 }

@@ -52,6 +52,15 @@ impl BasePackages {
         }
     }
 
+    /// Whether it has all that is wished for: then there is nothing to pin.
+    pub(super) fn has(&self, wishes: &[String]) -> Result<bool> {
+        Ok(missing(wishes, &self.status()?)?.is_empty())
+    }
+
+    fn status(&self) -> Result<Status> {
+        Status::read(self.status.as_bytes(), "/var/lib/dpkg/status of the base")
+    }
+
     fn sources(&self) -> Result<Vec<ArchiveSource>> {
         let mut all = Vec::new();
         for (path, text) in &self.sources {
@@ -75,18 +84,10 @@ impl<'a> PackageResolver<'a> {
         Self { store, book }
     }
 
-    /// What `wishes` come to on `base`, over all archives that it has. Where it has all of them, no
-    /// archive is asked.
+    /// What `wishes` come to on `base`, over all archives that it has.
     pub fn resolve(&self, wishes: &[String], base: &BasePackages) -> Result<ResolvedPackages> {
-        let status = Status::read(base.status.as_bytes(), "/var/lib/dpkg/status of the base")?;
+        let status = base.status()?;
         let missing = missing(wishes, &status)?;
-        if missing.is_empty() {
-            return Ok(ResolvedPackages {
-                set: base.request(wishes),
-                packages: Vec::new(),
-                archives: Vec::new(),
-            });
-        }
         let (archives, available) = self.available(base)?;
         let names = offered(&missing, &available);
         let names: Vec<&str> = names.iter().map(String::as_str).collect();

@@ -94,6 +94,9 @@ impl<'a> Pins<'a> {
         if let Some(known) = self.book.package_set(&asked) {
             return Ok(known);
         }
+        if base.has(wishes)? {
+            return Ok((asked, Vec::new()));
+        }
         let name = format!("packages {}", wishes.join(", "));
         self.book.may_resolve(&name, &base.name)?;
         let resolved = PackageResolver::new(self.store, self.book).resolve(wishes, base)?;

@@ -131,6 +131,14 @@ fn what_the_base_has_is_not_installed_again() {
 }
 
 #[test]
+fn a_base_that_has_everything_needs_no_archive_and_no_pin() {
+    let lab = Lab::new("\"old\", \"nothing | libc6\"");
+    lab.built(&["--locked", "--offline"]);
+    assert!(!lab.bench.path("imgbuild.lock").exists());
+    assert_eq!(lab.archive.server.requests(), 0);
+}
+
+#[test]
 fn of_alternatives_the_first_that_there_is_comes() {
     let lab = Lab::new("\"nothing | other | tool\", \"absent?\"");
     lab.built(&[]);
