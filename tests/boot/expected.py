@@ -14,10 +14,10 @@ class Node:
 
 
 NODES = {node.profile: node for node in (
-    Node("master", "bondsmith", "10.100.0.102", ("base", "k3s", "samba", "samba-format")),
+    Node("master", "bondsmith", "10.100.0.102", ("base", "k3s", "packages", "samba", "samba-format")),
     Node("worker-1", "windrunner", "10.100.0.100", ("base", "k3s")),
     Node("worker-2", "lightweaver", "10.100.0.101", ("base", "k3s")),
-    Node("gateway", "stoneward", "10.100.0.106", ("base", "pihole", "tailscale-router")),
+    Node("gateway", "stoneward", "10.100.0.106", ("base", "packages", "pihole", "tailscale-router")),
 )}
 DOMAIN = "home.lab"
 GATEWAY = "10.100.0.1"

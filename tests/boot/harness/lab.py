@@ -91,14 +91,19 @@ class Lab:
 
     # ------------------------------------------------------------------ images
 
-    def imgbuild(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Runs imgbuild in this lab's project, with the lab's secrets in the environment."""
+    def project(self) -> pathlib.Path:
+        """The lab's project, with the pins of Debian packages; they are in its cache."""
         project = self.workdir / "project"
         if not project.exists():
             packages = pathlib.Path(self.setup["packages"])
             project.mkdir()
             shutil.copy(packages / "imgbuild.lock", project)
             shutil.copytree(packages / "cache" / "sha256", self.workdir / "cache" / "sha256")
+        return project
+
+    def imgbuild(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Runs imgbuild in this lab's project, with the lab's secrets in the environment."""
+        project = self.project()
         env = {**os.environ, **self.secrets, "IMGBUILD_CACHE": str(self.workdir / "cache")}
         done = subprocess.run([self.setup["imgbuild"], *words], cwd=project, env=env, capture_output=True, text=True)
         with (self.workdir / "imgbuild.log").open("a", encoding="utf-8") as log:
@@ -139,7 +144,7 @@ class Lab:
     def overlay(self, name: str) -> None:
         """Puts one of the tests' own roles into the project."""
         source = pathlib.Path(__file__).parent.parent / "overlays" / name
-        target = self.workdir / "project" / "overlays" / name
+        target = self.project() / "overlays" / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if not target.exists():
             subprocess.run(["cp", "-a", str(source), str(target)], check=True)
