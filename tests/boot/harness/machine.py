@@ -25,6 +25,7 @@ from .network import Lan
 # A guest under emulation on a shared machine is ten times slower than the board whose timeouts these are.
 PATIENCE = ("systemd.default_device_timeout_sec=900 systemd.default_timeout_start_sec=900 "
             "systemd.show_status=yes systemd.log_color=no")
+TALKATIVE = "systemd.journald.forward_to_console=1"
 SSH_SECONDS = 180
 OURS = re.compile(r"imgbuild|k3s|tailscale|pihole|smb|nmb|srv-|ssh|boot-firmware|systemd-time")
 
@@ -58,9 +59,10 @@ class Machine:
 
     # ------------------------------------------------------------------ power
 
-    def boot(self, clock: str | None = None, cable: bool = True, forgetful: bool = False) -> None:
+    def boot(self, clock: str | None = None, cable: bool = True, forgetful: bool = False, talkative: bool = False) -> None:
         """Switches the machine on. `clock`: what its clock says, as 2019-01-01T00:00:00 (UTC). A `forgetful` card loses
-        in a power cut what was written to places never written before and not flushed since, as real cards do."""
+        in a power cut what was written to places never written before and not flushed since, as real cards do. The
+        console of a `talkative` machine shows what its services say as well."""
         assert not self.running(), f"{self.name} is on already"
         self.boots += 1
         kernel, initramfs, command_line = self._firmware()
@@ -71,7 +73,8 @@ class Machine:
         command = [
             "qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a72", "-smp", str(self.cpus), "-m", str(self.memory_mib),
             "-accel", "tcg,thread=multi,tb-size=512", "-display", "none", "-no-reboot", "-nodefaults",
-            "-kernel", str(kernel), "-initrd", str(initramfs), "-append", " ".join([command_line, PATIENCE, *(f"systemd.mask={unit}" for unit in self.masked)]),
+            "-kernel", str(kernel), "-initrd", str(initramfs), "-append", " ".join([command_line, PATIENCE, *(f"systemd.mask={unit}" for unit in self.masked),
+                                                                                *([TALKATIVE] if talkative else [])]),
             "-serial", f"file:{self.console}", "-qmp", f"unix:{qmp},server=on,wait=off",
             "-drive", self.card.forgetful_drive() if forgetful else self.card.drive(),
             "-device", "virtio-blk-pci,drive=card,serial=sdcard", "-device", "virtio-rng-pci",

@@ -1,4 +1,4 @@
-"""The power goes at five points of the first boot; the next boot goes on, the last one finishes"""
+"""The power goes at seven points of the first boot; the next boot goes on, the last one finishes"""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ CUTS = {
     "the machine-id has been committed, and the first boot has counted": r"Finished systemd-machine-id-commit",
     "sshd has the host keys that the cut before cost it": r"Started ssh\.service",
     "cloud-init is configuring": r"Starting cloud-(config|init-network)",
+    "dpkg is unpacking": r"Unpacking samba-common-bin ",
+    "dpkg is setting up": r"Setting up samba-common-bin ",
 }
 
 
@@ -27,6 +29,8 @@ def run(lab):
         cut(master, lambda: wait_until_written(master, master.usb["ssd0"], 900))
     master.boot(forgetful=True)
     lab.come_up()
+    with lab.check("the packages of the card are installed whole"):
+        packages(master)
     first_boot.names(lab, master, NODES["master"])
     first_boot.network(lab, master, NODES["master"])
     first_boot.logins(lab, master)
@@ -44,11 +48,24 @@ def run(lab):
 
 def cut(machine, wait_for_the_moment):
     """Boots, and cuts the power when it is time; also when that never comes, for the next boot's sake."""
-    machine.boot(forgetful=True)
+    machine.boot(forgetful=True, talkative=True)
     try:
         wait_for_the_moment()
     finally:
         machine.power_cut()
+
+
+def packages(machine):
+    """What dpkg was doing when the power went is done, and no file of a package is missing or cut short."""
+    assert machine.exists("/var/lib/imgbuild/packages.done")
+    audit = machine.sudo("dpkg --audit")
+    assert not audit, audit
+    owners = machine.sudo("dpkg-query --show --showformat '${Package} ${db:Status-Status}\\n' 'samba*'").splitlines()
+    assert "samba installed" in owners, owners
+    installed = " ".join(line.split()[0] for line in owners if line.endswith(" installed"))
+    # c: a configuration file, which the node's owner or a role may have changed.
+    damaged = [line for line in machine.sudo(f"dpkg --verify {installed}", check=False).splitlines() if " c /" not in line]
+    assert not damaged, damaged
 
 
 def wait_until_written(machine, disk, timeout):
