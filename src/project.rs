@@ -1,21 +1,28 @@
-//! A project: the folder with `profiles/` and `overlays/`, or the built-in ones.
+//! A project: the folder with `profiles/` and `overlays/`, or the built-in ones, and its keys.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::clock;
 use crate::config::{
     BaseSettings, Cluster, Kind, Node, Overrides, ProfileSource, Profiles, RawProfile,
     check_cluster, check_stock_base,
 };
 use crate::error::{Error, Result, ResultExt};
 use crate::home_path::expand;
-use crate::overlay::{Catalog, ClusterContext, Findings, check_roles, check_shared_secrets};
+use crate::overlay::{
+    Catalog, ClusterContext, Findings, check_roles, check_shared_secrets, pki_needs,
+};
+use crate::pki::{self, Owner, Place, Purpose};
 use crate::plan::{Plan, plan_node};
 use crate::problem::Problem;
 use crate::problems::Problems;
-use crate::secrets::{SecretAccess, SecretMode, Vault};
+use crate::secrets::{Added, SECRETS_FILE, SecretAccess, SecretMode, Tables, Vault, not_ignored};
 use crate::source::BaseRequest;
+
+/// Seconds.
+const DAY: i64 = 86_400;
 
 /// All profiles and roles of a project, checked against each other.
 pub struct Project {
@@ -106,8 +113,9 @@ impl Project {
     /// Plans `nodes`, and tells everything that is wrong with what they are given: keys, secrets, and
     /// secrets that differ between nodes.
     pub fn plans(&self, nodes: &[&Node], mode: SecretMode) -> Result<Vec<Plan>> {
-        let secrets = self.secrets(mode);
         let mut problems = Problems::new();
+        let mode = self.check_keys(nodes, mode, &mut problems)?;
+        let secrets = self.secrets(mode);
         let mut plans = Vec::new();
         for node in nodes {
             plans.extend(problems.keep(self.plan_one(node, &secrets))?);
@@ -119,12 +127,119 @@ impl Project {
 
     /// Plans one node. What all nodes share is checked too.
     pub fn plan(&self, node: &Node, mode: SecretMode) -> Result<Plan> {
+        let mut problems = Problems::new();
+        let mode = self.check_keys(&[node], mode, &mut problems)?;
         let secrets = self.secrets(mode);
         let plan = self.plan_one(node, &secrets)?;
-        let mut problems = Problems::new();
         self.check_shared(&secrets, &mut problems)?;
         problems.report()?;
         Ok(plan)
+    }
+
+    /// Which keys of the cluster `nodes` need.
+    pub fn pki_needs(&self, nodes: &[&Node]) -> Result<BTreeSet<Purpose>> {
+        let redacted = self.secrets(SecretMode::Redact);
+        let mut needs = BTreeSet::new();
+        for node in nodes {
+            needs.extend(pki_needs(&self.catalog, &self.context, node, &redacted)?);
+        }
+        Ok(needs)
+    }
+
+    /// Makes the keys of the cluster that `nodes` need and secrets.toml does not have yet, if nothing else is in
+    /// the way of building the nodes. Returns what the user should know.
+    pub fn make_keys(&self, nodes: &[&Node]) -> Result<Vec<String>> {
+        let needs = self.pki_needs(nodes)?;
+        if needs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let kept = self.vault.kept();
+        let (owner, tables) = (self.owner(), kept.tables()?);
+        if !pki::make_missing(&tables, &needs, &owner)?.is_empty() {
+            self.plans(nodes, SecretMode::Rehearse)?;
+        }
+        let added = kept.add(|tables| pki::make_missing(tables, &needs, &owner))?;
+        let place = kept.path().display();
+        let mut notes = Vec::new();
+        if added != Added::Nothing {
+            notes.push(format!(
+                "{place} holds new keys of this cluster. Keep a copy in a safe place: without the file, \
+                 images that you build later do not fit the cluster, and every node must be flashed again \
+                 (docs/secrets.md)"
+            ));
+        }
+        notes.extend(self.key_notes(nodes)?);
+        Ok(notes)
+    }
+
+    /// What the user should know of secrets.toml: keys that end soon, and that git would take it.
+    pub fn key_notes(&self, nodes: &[&Node]) -> Result<Vec<String>> {
+        let needs = self.pki_needs(nodes)?;
+        let mut problems = Problems::new();
+        let mut notes = self.verify_keys(&needs, &mut problems)?;
+        problems.report()?;
+        if self.vault.kept().path().exists() {
+            notes.extend(not_ignored(self.folder(), SECRETS_FILE));
+        }
+        Ok(notes)
+    }
+
+    /// What secrets.toml holds.
+    pub fn keys(&self) -> Result<Arc<Tables>> {
+        self.vault.kept().tables()
+    }
+
+    /// Where kubeconfigs lead to: the first server.
+    pub fn place(&self) -> Result<Place> {
+        let server = self.cluster.k3s_server();
+        let server = server.ok_or_else(|| Error::usage("no node is a k3s-server"))?;
+        Ok(Place {
+            name: self.cluster.settings.name.clone(),
+            server: format!("https://{}:6443", server.address),
+        })
+    }
+
+    fn owner(&self) -> Owner<'_> {
+        Owner {
+            cluster: &self.cluster.settings.name,
+            domain: &self.cluster.network.domain,
+        }
+    }
+
+    /// Collects what is wrong with the keys that `nodes` need. Returns how secrets are looked up: where the keys
+    /// cannot be read something stands in for them, so that all else is told as well.
+    fn check_keys(
+        &self,
+        nodes: &[&Node],
+        mode: SecretMode,
+        problems: &mut Problems,
+    ) -> Result<SecretMode> {
+        if mode == SecretMode::Redact {
+            return Ok(mode);
+        }
+        let needs = self.pki_needs(nodes)?;
+        let before = problems.len();
+        let verified = self.verify_keys(&needs, problems);
+        problems.keep(verified)?;
+        Ok(match problems.len() == before {
+            true => mode,
+            false => SecretMode::Rehearse,
+        })
+    }
+
+    fn verify_keys(
+        &self,
+        needs: &BTreeSet<Purpose>,
+        problems: &mut Problems,
+    ) -> Result<Vec<String>> {
+        if needs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let kept = self.vault.kept();
+        let (place, tables) = (kept.path().display().to_string(), kept.tables()?);
+        let now = clock::today()? * DAY;
+        let owner = self.owner();
+        Ok(pki::verify(&tables, needs, &owner, (&place, now), problems))
     }
 
     fn secrets(&self, mode: SecretMode) -> SecretAccess {
