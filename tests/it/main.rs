@@ -23,6 +23,7 @@ mod lzma;
 mod packages;
 mod packed_bases;
 mod partition_table;
+mod pki;
 mod profiles;
 mod raw_images;
 mod records;
