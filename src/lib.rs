@@ -11,7 +11,7 @@
 //! |---|---|---|
 //! | [`cli`] | one file a command with its arguments, messages, exit codes, the one writer | everything |
 //! | [`assemble`] | from plans to files: options, bases, payloads, nodes in parallel, memory budget | everything but `cli` |
-//! | [`project`] | a folder of profiles and roles, loaded and checked; its keys | config, overlay, pki, plan, secrets, source |
+//! | [`project`] | a folder of profiles and roles, loaded and checked; its keys | config, lock, overlay, pki, plan, secrets, source |
 //! | [`config`] | profiles: values with their lines, schema, `extends`, checks between nodes | secrets |
 //! | [`overlay`] | roles: `role.toml`, files, templates; the built-in ones | config, pki, secrets |
 //! | [`plan`] | `Plan` and `Edit`, identity, printing | config, lock, overlay, secrets |

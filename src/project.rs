@@ -11,6 +11,7 @@ use crate::config::{
 };
 use crate::error::{Error, Result, ResultExt};
 use crate::home_path::expand;
+use crate::lock::{LOCK_FILE, LockBook, LockPolicy};
 use crate::overlay::{
     Catalog, ClusterContext, Findings, check_roles, check_shared_secrets, pki_needs,
 };
@@ -227,6 +228,49 @@ impl Project {
         })
     }
 
+    /// Remembers in imgbuild.lock which authorities `nodes` were built with.
+    pub fn remember_authorities(&self, nodes: &[&Node], policy: &LockPolicy) -> Result<()> {
+        let needs = self.pki_needs(nodes)?;
+        if needs.is_empty() {
+            return Ok(());
+        }
+        let found = pki::landmarks(&*self.keys()?, &needs);
+        let found = found
+            .into_iter()
+            .filter_map(|(name, digest)| Some((name.to_owned(), digest?)));
+        let lock = LockBook::open(self.folder(), policy.clone())?;
+        lock.keep_authorities(found);
+        lock.save()
+    }
+
+    /// Collects authorities that nodes were built with and that secrets.toml does not have: it was lost, or is
+    /// that of another cluster.
+    fn compare_with_lock(
+        &self,
+        needs: &BTreeSet<Purpose>,
+        tables: &Tables,
+        problems: &mut Problems,
+    ) -> Result<()> {
+        let lock = LockBook::open(self.folder(), LockPolicy::Locked)?.content();
+        for (name, found) in pki::landmarks(tables, needs) {
+            let Some(expected) = lock.authority.get(name).filter(|d| Some(**d) != found) else {
+                continue;
+            };
+            let what = match found {
+                None => {
+                    "does not have it: new keys would not fit the nodes that were built with it"
+                }
+                Some(_) => "has another one: what is built with it does not fit the nodes that run",
+            };
+            let what = format!("[authority] {name} is {expected}, and {SECRETS_FILE} {what}");
+            let hint = format!(
+                "copy {SECRETS_FILE} to here from where the nodes were built; for new keys, remove the line from {LOCK_FILE}"
+            );
+            problems.push(Problem::new(LOCK_FILE, what).with_hint(hint));
+        }
+        Ok(())
+    }
+
     fn verify_keys(
         &self,
         needs: &BTreeSet<Purpose>,
@@ -237,6 +281,7 @@ impl Project {
         }
         let kept = self.vault.kept();
         let (place, tables) = (kept.path().display().to_string(), kept.tables()?);
+        self.compare_with_lock(needs, &tables, problems)?;
         let now = clock::today()? * DAY;
         let owner = self.owner();
         Ok(pki::verify(&tables, needs, &owner, (&place, now), problems))

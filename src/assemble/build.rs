@@ -82,6 +82,7 @@ pub fn build(
     }
     let checksums = checksums?;
     bases.remember(&store, job);
+    project.remember_authorities(nodes, &inputs.lock)?;
     Ok(Built {
         nodes: outcome.done,
         checksums,
@@ -130,6 +131,7 @@ pub fn patched_node(
         time: inputs.time.or(base.locked),
         cancel: &job.cancel,
     };
+    project.remember_authorities(&[node], &inputs.lock)?;
     let node = NodeJob {
         plan,
         base,

@@ -138,7 +138,7 @@ pub fn verify(
                 domain.expose(),
                 owner.domain
             );
-            let hint = "remove the table [local-ca]: the next build makes another, which all devices must be told to trust";
+            let hint = "remove the table [local-ca], and `local-ca` from imgbuild.lock: the next build makes another, which all devices must be told to trust";
             problems.push(Problem::new(format!("{place}: [{LOCAL_CA}]"), what).with_hint(hint));
         }
     }

@@ -27,3 +27,4 @@ pub use kubeconfig::{Access, Kubeconfig, Place};
 pub use local_ca::local_ca_file;
 pub use purpose::{Owner, Purpose};
 pub use shown::{hidden_value, shown_values};
+pub use token::landmarks;

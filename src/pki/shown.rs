@@ -26,7 +26,7 @@ pub fn shown_values(
         put(template_name(name), certificate(name));
     }
     if purpose == Purpose::Cluster {
-        let hash = certificate(SERVER_CA).map(|certificate| token_hash(&certificate));
+        let hash = certificate(SERVER_CA).map(|certificate| token_hash(&certificate).to_string());
         put("token_hash".to_owned(), hash);
     }
     values

@@ -974,6 +974,53 @@ fn assert_told(lab: &Lab, words: &[&str]) {
     );
 }
 
+/// A clone of the project on another computer, or in CI.
+#[test]
+fn a_project_without_its_keys_makes_no_others() {
+    let lab = Lab::new();
+    lab.built(&[]);
+    let hash = sha256sum(&lab.kept("server-ca", "certificate"));
+    let lock = fs::read_to_string(lab.path("imgbuild.lock")).unwrap();
+    assert!(
+        lock.contains(&format!("[authority]\nserver-ca = \"{hash}\"\n")),
+        "{lock}"
+    );
+    let clone = Lab::new().with_role("");
+    clone.bench.write("imgbuild.lock", &lock);
+    for ran in [clone.run(&["check"]), clone.build(&["agent"])] {
+        ran.assert_fails(2, &[
+            &format!("imgbuild.lock: [authority] server-ca is {hash}, and secrets.toml does not have it"),
+            "new keys would not fit",
+            "copy secrets.toml to here",
+        ]);
+        assert!(!clone.path("secrets.toml").exists());
+    }
+    assert_eq!(clone.run(&["check", "--no-secrets"]).code, Some(0));
+    clone.built(&["other"]);
+    clone.write_keys(&lab.keys());
+    clone.built(&["agent"]);
+    assert_eq!(
+        fs::read_to_string(clone.path("imgbuild.lock")).unwrap(),
+        lock
+    );
+    // One that may not pin anything.
+    fs::remove_file(clone.path("imgbuild.lock")).unwrap();
+    let base = fixture("trixie");
+    let args = [
+        "build",
+        "-p",
+        "agent",
+        "--locked",
+        "--offline",
+        "--format",
+        "img",
+        "--base",
+        base.to_str().unwrap(),
+    ];
+    assert_eq!(clone.run(&args).code, Some(0));
+    assert!(!clone.path("imgbuild.lock").exists());
+}
+
 #[test]
 fn an_authority_that_ends_is_told_in_time() {
     let lab = Lab::new();
@@ -1018,6 +1065,9 @@ fn keys_that_k3s_has_made_can_be_taken_over() {
         &["genrsa", "-traditional", "-out", name(&rsa), "2048"],
     );
     lab.set("service", "key", &fs::read_to_string(&rsa).unwrap());
+    lab.run(&["check"])
+        .assert_fails(2, &["secrets.toml has another one", "remove the line"]);
+    fs::remove_file(lab.path("imgbuild.lock")).unwrap();
     let ran = lab.run(&["check"]);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     fs::remove_file(lab.path("out/kubeconfig")).unwrap();
