@@ -77,7 +77,7 @@ fn a_manifest_is_changed_on_the_way() {
     let ran = build(&bench);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     let image = bench.path("out/node.img");
-    let root = root_at(&image);
+    let root = root_at(0, 32);
     let text = debugfs(&image, root, &format!("cat {FOLDER}/10-tool.yaml"));
     for part in [
         "\"image\": \"tool:2\"",
