@@ -196,7 +196,7 @@ class Collector(Node):
         self.configure()
 
     def close(self) -> None:
-        subprocess.run(["umount", "--lazy", self.disk], check=False)
+        subprocess.run(["umount", "--lazy", self.disk], check=False, capture_output=True)
 
     def configure(self, **changes: object) -> None:
         values: dict[str, object] = {"cluster": "seed", "node": self.name, "disk": "/srv/nas", "share": "/srv/nas/nas", "share_to": "both",
@@ -509,7 +509,8 @@ Include {drop_in}
 """)
         pathlib.Path("/run/sshd").mkdir(exist_ok=True)
         sshd = str(shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin"))
-        process = subprocess.Popen([sshd, "-D", "-e", "-f", str(config)], stderr=(self.top / "sshd.log").open("wb"))
+        with (self.top / "sshd.log").open("wb") as log:
+            process = subprocess.Popen([sshd, "-D", "-e", "-f", str(config)], stderr=log)
         wait_for(self.port)
         return process
 
@@ -587,6 +588,201 @@ def wait_for(port: int) -> None:
             return
         time.sleep(0.05)
     raise AssertionError(f"nothing listens on port {port}")
+
+
+def tool(script: str, *words: str) -> str:
+    """The path that a script of this folder prints, or nothing where this machine cannot."""
+    done = subprocess.run([str(pathlib.Path(__file__).with_name(script)), *words], stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode and os.environ.get("IMGBUILD_TEST_REQUIRE"):
+        raise AssertionError(f"{script} failed")
+    return done.stdout.strip()
+
+
+class ToTheBucket(Case):
+    """restic of both Debians against an S3 server that checks keys."""
+
+    server = ""
+    programs: dict[str, str] = {}
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.server = tool("build-versitygw")
+        if not cls.server:
+            raise unittest.SkipTest("there is no S3 server: it needs Go")
+        cls.programs = {suite: program for suite in ("bookworm", "trixie") if (program := tool("debian-restic", suite))}
+        if not cls.programs:
+            raise unittest.SkipTest("there is no restic")
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.port = free_port()
+        self.buckets = self.top / "buckets"
+        (self.buckets / "the-bucket").mkdir(parents=True)
+        (self.top / "iam").mkdir()
+        self.process = self.serve()
+        self.addCleanup(self.stop)
+
+    def serve(self) -> subprocess.Popen[bytes]:
+        environment = {"PATH": os.environ["PATH"], "ROOT_ACCESS_KEY": KEY, "ROOT_SECRET_KEY": SECRET}
+        with (self.top / "s3.log").open("ab") as log:
+            process = subprocess.Popen([self.server, "--port", f"127.0.0.1:{self.port}", "--iam-dir", self.top / "iam", "posix", self.buckets],
+                                       env=environment, stdout=log, stderr=log)
+        wait_for(self.port)
+        return process
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait()
+
+    def sending(self, suite: str, **options: str) -> Collector:
+        """A node that sends to the bucket, with the restic of a suite. Its calls are noted, without secrets."""
+        node = Collector(self.top / f"collector-{suite}", **options)
+        self.addCleanup(node.close)
+        node.configure(destination="b2")
+        node.file("stand-ins/restic", f'#!/bin/sh\necho "$*" >>"$IMGBUILD_ROOT/restic-calls"\nexec {self.programs[suite]} "$@"\n', 0o755)
+        self.access(node, path=suite)
+        return node
+
+    def access(self, node: Node, key: str = KEY, secret: str = SECRET, bucket: str = "the-bucket", path: str = "x", password: str = PASSWORD,
+               endpoint: str = "") -> None:
+        """What the role's template writes."""
+        quoted = {"repository": f"s3:{endpoint or f'http://127.0.0.1:{self.port}'}/{bucket}/{path}", "key": key, "secret": secret}
+        node.file("etc/imgbuild/backup.env", f"""# Written by imgbuild.
+export RESTIC_REPOSITORY='{quoted["repository"]}'
+export RESTIC_PASSWORD_FILE=/etc/imgbuild/backup.password
+export AWS_ACCESS_KEY_ID='{quoted["key"]}'
+export AWS_SECRET_ACCESS_KEY='{quoted["secret"]}'
+export AWS_DEFAULT_REGION='us-east-1'
+""", 0o600)
+        node.file("etc/imgbuild/backup.password", f"{password}\n", 0o600)
+
+    def restic(self, node: Node, suite: str, *words: str) -> str:
+        """restic by hand, as docs/restore.md has it."""
+        env_file = (node.top / "etc/imgbuild/backup.env").read_text().replace("/etc/imgbuild", f"{node.top}/etc/imgbuild")
+        script = node.file("by-hand", f'{env_file}\nexec {self.programs[suite]} --no-cache "$@"\n')
+        done = subprocess.run(["sh", script, *words], capture_output=True, text=True, timeout=120, env={"PATH": os.environ["PATH"], "HOME": str(node.top)})
+        self.assertEqual(done.returncode, 0, done)
+        return done.stdout
+
+    def test_back_up_destroy_restore_compare(self) -> None:
+        for suite in self.programs:
+            with self.subTest(suite):
+                node = self.sending(suite)
+                with writer(node.database):
+                    self.fine(node)
+                self.assertRegex(node.reports()[-1], r"bucket: snapshot [0-9a-f]{8}, .* new, repository made$")
+                node.file("srv/nas/nas/pvc-7/notes", "second night\n")
+                self.fine(node)
+                self.assertNotIn("repository made", node.reports()[-1])
+                snapshots = json.loads(self.restic(node, suite, "snapshots", "--json"))
+                # Of one day one is kept; it was made knowing the one before.
+                self.assertEqual([(len(snapshots), snapshots[0]["tags"], snapshots[0]["hostname"])], [(1, ["imgbuild"], "bondsmith")])
+                self.assertTrue(snapshots[0].get("parent"))
+                saved, share = tree(node.latest()), tree(node.disk / "nas")
+                node.close()
+                self.restic(node, suite, "restore", "latest", "--tag", "imgbuild", "--target", str(self.top / f"back-{suite}"))
+                back = self.top / f"back-{suite}"
+                self.assertEqual(tree(back), saved)
+                self.assertEqual(tree(back / "share"), share)
+                self.assertEqual(problems_of(back / "bondsmith/databases/k3s-state.db"), [])
+                self.assertEqual(self.restic(node, suite, "dump", "latest", "/share/pvc-7/notes"), "second night\n")
+                calls = (node.top / "restic-calls").read_text()
+                self.assertEqual("--retry-lock" in calls, suite != "bookworm")
+                # Nothing is in the bucket that reads like what was sent.
+                held = b"".join(path.read_bytes() for path in self.buckets.rglob("*") if path.is_file())
+                self.assertNotIn(b"second night", held)
+                self.assertNotIn(TOKEN.encode(), held)
+
+    def test_the_share_goes_by_itself(self) -> None:
+        suite = next(iter(self.programs))
+        node = self.sending(suite)
+        node.configure(destination="b2", share_to="offsite", exclude=["secret-bundle"])
+        node.file("srv/nas/nas/secret-bundle/band", "not sent\n")
+        self.fine(node)
+        self.assertFalse((node.latest() / "share").exists())
+        self.restic(node, suite, "restore", "latest", "--tag", "imgbuild-share", "--target", str(self.top / "back"))
+        expected = {name: what for name, what in tree(node.disk / "nas").items() if not name.startswith("secret-bundle")}
+        self.assertEqual(tree(self.top / "back"), expected)
+
+    def refused(self, why: str, seconds: float = 150, **access: str) -> None:
+        for suite in self.programs:
+            with self.subTest(suite, **{key: "..." for key in access}):
+                node = self.sending(suite)
+                self.access(node, **access)
+                started = time.monotonic()
+                self.wrong(node, f"bucket: {why}.*; generation ")
+                self.assertLess(time.monotonic() - started, seconds)
+                self.assertEqual(len(node.generations()), 1, "the disk has its generation all the same")
+                self.assertFalse(any((self.buckets / "the-bucket").rglob("config")))
+                node.close()
+
+    def test_a_wrong_application_key(self) -> None:
+        self.refused("the server does not know the key, or it is wrong", secret="K005-another-secret-altogether-0000000")
+
+    def test_a_key_that_nobody_knows(self) -> None:
+        self.refused("the server does not know the key, or it is wrong", key="0059999999999990000000009")
+
+    def test_a_key_without_rights(self) -> None:
+        subprocess.run([self.server, "admin", "--access", KEY, "--secret", SECRET, "--endpoint-url", f"http://127.0.0.1:{self.port}", "create-user",
+                        "--access", "stranger", "--secret", "secret-of-the-stranger", "--role", "user"], check=True, capture_output=True)
+        self.refused("the key may not do that in this bucket", key="stranger", secret="secret-of-the-stranger")
+
+    def test_nobody_at_the_endpoint(self) -> None:
+        self.refused("the endpoint could not be reached", endpoint=f"http://127.0.0.1:{free_port()}")
+
+    def test_another_password(self) -> None:
+        for suite in self.programs:
+            with self.subTest(suite):
+                node = self.sending(suite)
+                self.fine(node)
+                self.access(node, path=suite, password="another password than that")
+                self.wrong(node, "bucket: the repository in the bucket was made with another secrets.restic_password")
+
+    def test_cut_off_while_sending(self) -> None:
+        for suite in self.programs:
+            node = self.sending(suite)
+            node.top.joinpath("srv/nas/nas/big").write_bytes(os.urandom(24 << 20))
+            for step in range(5):
+                with self.subTest(suite, step=step):
+                    (node.top / "restic-calls").unlink(missing_ok=True)
+                    with node.start() as process:
+                        deadline = time.monotonic() + 60
+                        calls = node.top / "restic-calls"
+                        while not (calls.exists() and " backup " in calls.read_text()) and time.monotonic() < deadline:
+                            time.sleep(0.01)
+                        time.sleep(0.15 * step)
+                        os.killpg(process.pid, signal.SIGKILL)
+                        process.wait()
+                    self.assertTrue((node.top / "var/lib/imgbuild/backup.unfinished").exists())
+            self.fine(node)
+            self.assertFalse((node.top / "var/lib/imgbuild/backup.unfinished").exists())
+            self.restic(node, suite, "restore", "latest", "--tag", "imgbuild", "--target", str(self.top / f"cut-{suite}"))
+            self.assertEqual(tree(self.top / f"cut-{suite}"), tree(node.latest()))
+            self.restic(node, suite, "check", "--read-data")
+            self.assertEqual(self.restic(node, suite, "list", "locks"), "")
+            node.close()
+
+    def test_the_monthly_check(self) -> None:
+        for suite in self.programs:
+            with self.subTest(suite):
+                node = self.sending(suite)
+                self.fine(node)
+                month = time.gmtime().tm_mon
+                calls = (node.top / "restic-calls").read_text()
+                self.assertIn(f"check --read-data-subset={month}/12", calls)
+                self.assertIn("prune", calls)
+                (node.top / "restic-calls").unlink()
+                self.fine(node)
+                self.assertNotIn("check", (node.top / "restic-calls").read_text().replace("recheck", ""))
+                (node.folder / "maintained").write_text("2020-01\n")
+                packs = [path for path in (self.buckets / "the-bucket" / suite / "data").rglob("*") if path.is_file()]
+                self.assertTrue(packs)
+                for pack in packs:
+                    os.truncate(pack, pack.stat().st_size // 2)
+                for _ in range(2):
+                    self.wrong(node, "bucket: (checking the bucket|removing old data)")
+                self.assertEqual((node.folder / "maintained").read_text(), "2020-01\n")
+                node.close()
 
 
 class Told(Case):

@@ -24,7 +24,7 @@ import subprocess
 from collections.abc import Iterator
 
 import disk
-from settings import ETC, PROGRAMS, Failed, Settings
+from settings import ETC, PROGRAMS, Failed, Full, Settings
 
 NAME = re.compile(r"\d{4}-\d\d-\d\dT\d{6}Z")
 FORMAT = "%Y-%m-%dT%H%M%SZ"
@@ -111,7 +111,7 @@ def rsync(words: list[str], command: list[str] = RSYNC) -> str:
     lines = [line for line in done.stderr.splitlines() if line.strip() and not line.startswith("rsync error: some files")]
     why = lines[0] if lines else f"rsync ended with {done.returncode}"
     if "No space left on device" in done.stderr:
-        raise Failed("the disk of the share is full: remove files, or lower backup.generations")
+        raise Full("the disk of the share is full: remove files, or lower backup.generations")
     if done.returncode == SOME_FAILED:
         raise Incomplete(why)
     raise Failed(why)
@@ -215,10 +215,9 @@ def make(settings: Settings) -> tuple[str, list[str]]:
     times: dict[str, str] = {}
     try:
         fill(settings, target, sources, name, times, problems)
-    except Failed:
-        # Nothing to go on with on a full disk, and the share needs the room.
-        if disk.free() <= 0:
-            disk.remove(target)
+    except Full:
+        # The share needs the room, and there is nothing to go on with.
+        disk.remove(target)
         raise
     with open(f"{target}/generation.json", "w", encoding="utf-8") as file:
         json.dump({"cluster": settings.cluster, "made": name, "nodes": times, "problems": problems}, file, indent=1)
@@ -240,15 +239,17 @@ def fill(settings: Settings, target: str, sources: list[str], name: str, times: 
         except Incomplete as incomplete:
             times[node] = name
             problems.append(f"{node}: not all files could be copied ({incomplete})")
+        except Full:
+            raise
         except Failed as failure:
-            if disk.free() <= 0:
-                raise
             problems.append(f"{node}: {failure}{keep(node, target, sources, times)}")
     if settings.share_to == "both" and settings.share.is_dir():
         try:
             copy_share(settings, target, sources)
         except Incomplete as incomplete:
             problems.append(f"share: not all files could be copied ({incomplete})")
+        except Full:
+            raise
         except Failed as failure:
             problems.append(f"share: {failure}{keep(SHARE, target, sources, times)}")
 

@@ -22,6 +22,10 @@ class Failed(Exception):
     """What went wrong, in words that may be shown to anybody."""
 
 
+class Full(Failed):
+    """The disk has no room left: nothing that follows would succeed."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """/etc/imgbuild/backup.toml"""
