@@ -675,9 +675,10 @@ export AWS_DEFAULT_REGION='us-east-1'
                 self.fine(node)
                 self.assertNotIn("repository made", node.reports()[-1])
                 snapshots = json.loads(self.restic(node, suite, "snapshots", "--json"))
-                # Of one day one is kept; it was made knowing the one before.
-                self.assertEqual([(len(snapshots), snapshots[0]["tags"], snapshots[0]["hostname"])], [(1, ["imgbuild"], "bondsmith")])
-                self.assertTrue(snapshots[0].get("parent"))
+                # Of one day one is kept (restic 0.18 keeps the oldest as well); it was made knowing the one before.
+                last = max(snapshots, key=lambda snapshot: snapshot["time"])
+                self.assertEqual((len(snapshots), last["tags"], last["hostname"]), (1 if suite == "bookworm" else 2, ["imgbuild"], "bondsmith"))
+                self.assertTrue(last.get("parent"))
                 saved, share = tree(node.latest()), tree(node.disk / "nas")
                 node.close()
                 self.restic(node, suite, "restore", "latest", "--tag", "imgbuild", "--target", str(self.top / f"back-{suite}"))
@@ -717,15 +718,15 @@ export AWS_DEFAULT_REGION='us-east-1'
                 node.close()
 
     def test_a_wrong_application_key(self) -> None:
-        self.refused("the server does not know the key, or it is wrong", secret="K005-another-secret-altogether-0000000")
+        self.refused("the server refuses the key", secret="K005-another-secret-altogether-0000000")
 
     def test_a_key_that_nobody_knows(self) -> None:
-        self.refused("the server does not know the key, or it is wrong", key="0059999999999990000000009")
+        self.refused("the server refuses the key", key="0059999999999990000000009")
 
     def test_a_key_without_rights(self) -> None:
         subprocess.run([self.server, "admin", "--access", KEY, "--secret", SECRET, "--endpoint-url", f"http://127.0.0.1:{self.port}", "create-user",
                         "--access", "stranger", "--secret", "secret-of-the-stranger", "--role", "user"], check=True, capture_output=True)
-        self.refused("the key may not do that in this bucket", key="stranger", secret="secret-of-the-stranger")
+        self.refused("the server refuses the key", key="stranger", secret="secret-of-the-stranger")
 
     def test_nobody_at_the_endpoint(self) -> None:
         self.refused("the endpoint could not be reached", endpoint=f"http://127.0.0.1:{free_port()}")

@@ -10,6 +10,8 @@ from settings import FOLDER, Failed, Settings
 
 # Part of the disk that is left free, since a full one stops the share as well.
 RESERVE = 0.03
+# What a folder that is being deleted ends with.
+DELETING = ".deleting"
 
 
 def enter(settings: Settings) -> None:
@@ -48,7 +50,7 @@ def sync_folder(folder: str | os.PathLike[str] = ".") -> None:
 
 def remove(name: str) -> None:
     """Deletes a folder. One that is half gone has a name that says so, and goes the next time."""
-    doomed = name if name.endswith(".deleting") else f"{name}.deleting"
+    doomed = name if name.endswith(DELETING) else f"{name}{DELETING}"
     if name != doomed:
         os.rename(name, doomed)
     shutil.rmtree(doomed)

@@ -15,6 +15,7 @@ files that older generations share.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import os
@@ -29,6 +30,7 @@ from settings import ETC, PROGRAMS, Failed, Full, Settings
 NAME = re.compile(r"\d{4}-\d\d-\d\dT\d{6}Z")
 FORMAT = "%Y-%m-%dT%H%M%SZ"
 LATEST = "latest"
+PARTIAL, DELETING = ".partial", disk.DELETING
 SHARE = "share"
 
 # Of rsync: nothing to worry about; some files were not copied, the others were.
@@ -38,7 +40,7 @@ SOME_FAILED = 23
 MOST_LINK_DESTS = 5
 
 # The state of all files but the names: owners by number, links, ACLs and attributes.
-RSYNC = ["rsync", "-aHAX", "--numeric-ids", "--delete", "--timeout=600"]
+RSYNC = ["rsync", "-aHAX", "--numeric-ids", "--timeout=600"]
 
 CONNECT_SECONDS = 15
 PREPARE_SECONDS = 1800
@@ -62,11 +64,11 @@ def left_over(ending: str) -> list[str]:
     return sorted(name for name in os.listdir(".") if name.endswith(ending))
 
 
-def new_name(existing: list[str]) -> str:
-    """The time, or a second after the last generation where the clock is behind it: a Pi may not know the time."""
+def new_name(taken: list[str]) -> str:
+    """The time, or a second after the last name where the clock is behind it: a Pi may not know the time."""
     now = datetime.datetime.now(datetime.timezone.utc)
-    if existing:
-        last = datetime.datetime.strptime(existing[-1], FORMAT).replace(tzinfo=datetime.timezone.utc)
+    if taken:
+        last = datetime.datetime.strptime(max(taken), FORMAT).replace(tzinfo=datetime.timezone.utc)
         now = max(now, last + datetime.timedelta(seconds=1))
     return now.strftime(FORMAT)
 
@@ -85,9 +87,9 @@ def point_latest(name: str) -> None:
 
 def tidy() -> list[str]:
     """Brings in order what a cut has left; returns the whole generations."""
-    for name in left_over(".deleting"):
+    for name in left_over(DELETING):
         disk.remove(name)
-    for name in left_over(".partial")[:-MOST_LINK_DESTS + 1]:
+    for name in left_over(PARTIAL)[:-MOST_LINK_DESTS + 1]:
         disk.remove(name)
     existing = whole()
     if existing:
@@ -140,15 +142,18 @@ class Source:
         """Copies the state of the node into `target`/`name`."""
         self.request("prepare")
         problems = []
-        for module in ("databases", "files"):
-            part = f"{self.name}/{module}"
-            os.makedirs(f"{target}/{part}")
-            shell = " ".join(self.shell)
-            try:
-                rsync([*links(sources, part), "-e", shell, f"{self.address}::{module}/", f"{target}/{part}/"])
-            except Incomplete as incomplete:
-                problems.append(str(incomplete))
-        self.request("clean")
+        try:
+            for module in ("databases", "files"):
+                part = f"{self.name}/{module}"
+                os.makedirs(f"{target}/{part}")
+                try:
+                    rsync([*links(sources, part), "-e", " ".join(self.shell), f"{self.address}::{module}/", f"{target}/{part}/"])
+                except Incomplete as incomplete:
+                    problems.append(str(incomplete))
+        finally:
+            # What is left there is removed the next time.
+            with contextlib.suppress(Failed):
+                self.request("clean")
         if problems:
             raise Incomplete(problems[0])
 
@@ -203,13 +208,10 @@ def gib(size: int) -> str:
 def make(settings: Settings) -> tuple[str, list[str]]:
     """Makes a generation. Returns its name, and what is wrong with it."""
     existing = tidy()
-    cut_off = left_over(".partial")
+    cut_off = left_over(PARTIAL)
     sources = existing[-1:] + cut_off[::-1]
-    name = new_name(existing)
-    target = f"{name}.partial"
-    if target in cut_off:
-        os.rename(target, f"{name}.0.partial")
-        return make(settings)
+    name = new_name(existing + [other for other in (part.removesuffix(PARTIAL) for part in cut_off) if NAME.fullmatch(other)])
+    target = f"{name}{PARTIAL}"
     os.mkdir(target, 0o700)
     problems: list[str] = []
     times: dict[str, str] = {}

@@ -30,10 +30,9 @@ SOME_UNREAD = 3
 MEANINGS = [
     ("wrong password or no key found", "the repository in the bucket was made with another secrets.restic_password"),
     ("RequestTimeTooSkewed|request time and the current time is too large", "the node's clock is wrong, so the server refuses its requests"),
-    ("InvalidAccessKeyId|access key ?id .*does not exist|SignatureDoesNotMatch|signature we calculated|InvalidSecurity|is malformed",
-     "the server does not know the key, or it is wrong: check secrets.b2_key_id and secrets.b2_application_key"),
-    ("AccessDenied|Access Denied|not entitled|unauthorized|403 Forbidden",
-     "the key may not do that in this bucket: it must read, write, list and delete there"),
+    # restic begins with a HEAD, whose answer has no words: "403" is all it gets to know.
+    ("InvalidAccessKeyId|SignatureDoesNotMatch|signature we calculated|AccessDenied|Access Denied|not entitled|unauthorized|403 Forbidden",
+     "the server refuses the key: check secrets.b2_key_id and secrets.b2_application_key, and that the key may read, write, list and delete in the bucket"),
     ("cap exceeded", "the account's cap at Backblaze is reached: raise it, or remove files"),
     ("NoSuchBucket|bucket does not exist|InvalidBucketName", "there is no such bucket: check backup.bucket and backup.endpoint"),
     ("no space left on device", "the disk of the share is full"),
@@ -42,6 +41,8 @@ MEANINGS = [
     ("no such host|server misbehaving|connection refused|network is unreachable|no route to host|i/o timeout|timeout|EOF|connection reset",
      "the endpoint could not be reached"),
 ]
+# Of restic's errors, at the end, what goes to the journal.
+LOGGED = 4000
 MISSING = "does not exist|NoSuchKey"
 
 
@@ -130,7 +131,7 @@ def meaning(done: subprocess.CompletedProcess[str]) -> str:
     said = done.stderr
     if done.returncode == WRONG_PASSWORD:
         said = f"{MEANINGS[0][0]}\n{said}"
-    print(said.strip()[-4000:] if not any(secret in said for secret in config.secrets()) else "(what restic said has a secret in it)")
+    print(config.masked(said.strip()[-LOGGED:]))
     for pattern, words in MEANINGS:
         if re.search(pattern, said, re.IGNORECASE):
             return words

@@ -74,3 +74,10 @@ def secrets() -> set[str]:
         found |= {values["AWS_ACCESS_KEY_ID"], values["AWS_SECRET_ACCESS_KEY"]}
         found.add(pathlib.Path(values["RESTIC_PASSWORD_FILE"]).read_text().strip())
     return found - {""}
+
+
+def masked(text: str) -> str:
+    """The text without secrets."""
+    for secret in sorted(secrets(), key=len, reverse=True):
+        text = text.replace(secret, "***")
+    return text

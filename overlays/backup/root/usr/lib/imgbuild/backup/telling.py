@@ -17,9 +17,7 @@ LONGEST = 280
 
 def clean(message: str) -> str:
     """The message on one line, without secrets, as long as the status file takes it."""
-    message = " ".join(message.split())
-    for secret in sorted(settings.secrets(), key=len, reverse=True):
-        message = message.replace(secret, "***")
+    message = " ".join(settings.masked(message).split())
     return message if len(message) <= LONGEST else message[: LONGEST - 3] + "..."
 
 
@@ -29,7 +27,8 @@ def report(state: str, message: str) -> None:
 
 
 def failed(message: str) -> None:
-    """Reports a failure, and tells those who want to know."""
+    """Reports a failure, and tells those who want to know. The journal has all of it."""
+    print(settings.masked(message))
     report("failed", message)
     tell(clean(message))
 
