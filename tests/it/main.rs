@@ -8,6 +8,7 @@ mod common;
 
 mod bad_input;
 mod base_facts;
+mod cluster_roles;
 mod debian;
 mod docs;
 mod emit;
@@ -20,6 +21,7 @@ mod image;
 mod images;
 mod lock_file;
 mod lzma;
+mod manifests;
 mod packages;
 mod packed_bases;
 mod partition_table;
