@@ -6,7 +6,7 @@ use super::base_check::{BaseCheck, facts_of};
 use super::bases::{self, Bases, Demand};
 use super::options::Inputs;
 use super::record_sources::{self, BaseContent, NodeSources};
-use super::{packages, payloads, requests};
+use super::{images, packages, payloads, requests};
 use crate::config::Node;
 use crate::error::Result;
 use crate::image::BaseFacts;
@@ -19,7 +19,7 @@ use crate::source::{BaseRequest, Pins, Store};
 /// What nodes are made from.
 pub struct Gathered {
     pub bases: Bases,
-    /// With the packages that they ask for.
+    /// With the packages and container images that they ask for.
     pub plans: Vec<Plan>,
     pub payloads: Payloads,
     /// What each node is made from, in the order of the nodes.
@@ -52,6 +52,10 @@ pub fn gather(
         packages::add(plan, &contents[place].packages, &pins, &mut found)?;
     }
     payloads::load(&plans, &pins, &mut found)?;
+    for plan in &mut plans {
+        let names = plan.images.clone();
+        images::add(plan, &names, &pins, &mut found)?;
+    }
     BaseCheck::new(project, nodes, &plans, &facts, &bases)?.check_room(&found)?;
     let mut sources = Vec::new();
     for ((plan, base), place) in plans.iter().zip(&asked).zip(bases.places()) {

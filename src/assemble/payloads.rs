@@ -86,7 +86,7 @@ fn head(payload: &LoadedPayload) -> Result<Vec<u8>> {
     match payload {
         LoadedPayload::File(path, _) => read_head(path),
         LoadedPayload::Bytes(bytes) => Ok(bytes.iter().take(ELF_HEAD).copied().collect()),
-        LoadedPayload::Tree(_) => Ok(Vec::new()),
+        LoadedPayload::Tree(_) | LoadedPayload::Images(_) => Ok(Vec::new()),
     }
 }
 

@@ -46,6 +46,8 @@ pub struct Requests {
     pub payloads: Vec<PayloadRequest>,
     /// Debian packages, with the base that they are for.
     pub packages: BTreeSet<(String, Vec<String>)>,
+    /// Container images, by their names in full.
+    pub images: BTreeSet<String>,
 }
 
 /// What `nodes` ask for. No secret is needed to know it.
@@ -56,6 +58,7 @@ pub fn requests(project: &Project, nodes: &[&Node], inputs: &Inputs) -> Result<R
         let payloads = plan.payloads();
         let payloads = payloads.into_iter().map(|payload| payload.request.clone());
         requests.payloads.extend(payloads);
+        requests.images.extend(plan.images.iter().cloned());
         let base = bases::request(project, node, inputs)?;
         if !plan.packages.is_empty() {
             let set = (base.name(), plan.packages.clone());
@@ -82,7 +85,13 @@ impl Requests {
                 .chain(payloads.map(of(FileKind::Payload)))
                 .collect(),
             package_sets: self.packages.clone(),
+            images: self.images.clone(),
         }
+    }
+
+    /// Whether `name` is that of an image, in full.
+    pub fn is_image(&self, name: &str) -> bool {
+        self.images.contains(name)
     }
 
     /// Whether only payloads are called `name`.
@@ -96,6 +105,11 @@ impl Requests {
         let wishes = self.packages.iter().flat_map(|(_, wishes)| wishes);
         let packages = wishes.filter_map(|wish| PackageWish::parse(wish).ok());
         let packages = packages.flat_map(|wish| wish.names);
-        files.map(|(_, name, _)| name).chain(packages).collect()
+        let images = self.images.iter().cloned();
+        files
+            .map(|(_, name, _)| name)
+            .chain(packages)
+            .chain(images)
+            .collect()
     }
 }

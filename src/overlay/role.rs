@@ -61,6 +61,8 @@ pub struct Manifest {
     #[serde(default)]
     pub packages: Packages,
     #[serde(default)]
+    pub images: Images,
+    #[serde(default)]
     pub units: Units,
     #[serde(default)]
     pub cmdline: Cmdline,
@@ -205,6 +207,14 @@ impl Member {
 #[serde(deny_unknown_fields, default)]
 pub struct Packages {
     pub install: Vec<String>,
+}
+
+/// Container images that are to be on the card.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Images {
+    /// Templates: names with blanks between them, or nothing.
+    pub pull: Vec<String>,
 }
 
 fn default_mode() -> String {

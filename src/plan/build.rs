@@ -7,6 +7,7 @@ use super::attributes::attr_of;
 use super::edit::{Action, Attr, Content, Edit, When, edit};
 use super::file_bytes::FileBytes;
 use super::identity::{identity_edits, password_hash};
+use super::images::role_images;
 use super::node_plan::Plan;
 use super::order::sort;
 use super::packages::role_packages;
@@ -45,10 +46,12 @@ pub fn plan_node(
         findings.problems.keep(checked)?;
         renderers.push((*role, renderer));
     }
-    let mut packages = BTreeSet::new();
+    let (mut packages, mut images) = (BTreeSet::new(), BTreeSet::new());
     for (role, renderer) in &renderers {
         let found = findings.problems.keep(role_packages(role, renderer))?;
         packages.extend(found.unwrap_or_default());
+        let found = findings.problems.keep(role_images(role, renderer))?;
+        images.extend(found.unwrap_or_default());
     }
     findings.problems.report()?;
     let packages: Vec<String> = packages.into_iter().collect();
@@ -78,6 +81,8 @@ pub fn plan_node(
         edits,
         packages,
         pinned: Vec::new(),
+        images,
+        pinned_images: Vec::new(),
         image_size: node.disk.size,
         spare: node.disk.spare,
         table: node.disk.table,
