@@ -8,6 +8,7 @@ mod common;
 
 mod bad_input;
 mod base_facts;
+mod container_images;
 mod debian;
 mod docs;
 mod emit;
