@@ -127,6 +127,8 @@ mod tests {
             edits,
             packages: Vec::new(),
             pinned: Vec::new(),
+            images: Default::default(),
+            pinned_images: Vec::new(),
             image_size: None,
             spare: 0,
             table: DiskTable::Keep,
