@@ -69,8 +69,8 @@ fn plan(settings: &[&str]) -> Plan {
     std::fs::create_dir(&profiles).unwrap();
     for (name, text) in ProfileSource::built_in_files() {
         let text = match name == "master.toml" {
-            true => with_roles(text),
-            false => text.to_owned(),
+            true => with_roles(std::str::from_utf8(&text).unwrap()).into_bytes(),
+            false => text,
         };
         std::fs::write(profiles.join(name), text).unwrap();
     }
@@ -368,8 +368,8 @@ fn pihole_leads_to_the_ingress() {
         std::fs::create_dir(&profiles).unwrap();
         for (name, text) in ProfileSource::built_in_files() {
             let text = match name == "master.toml" {
-                true => with_roles(text),
-                false => text.to_owned(),
+                true => with_roles(std::str::from_utf8(&text).unwrap()).into_bytes(),
+                false => text,
             };
             std::fs::write(profiles.join(name), text).unwrap();
         }
