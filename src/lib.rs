@@ -14,7 +14,7 @@
 //! | [`project`] | a folder of profiles and roles, loaded and checked | config, overlay, plan, secrets, source |
 //! | [`config`] | profiles: values with their lines, schema, `extends`, checks between nodes | secrets |
 //! | [`overlay`] | roles: `role.toml`, files, templates; the built-in ones | config, secrets |
-//! | [`plan`] | `Plan` and `Edit`, identity, printing | config, lock, overlay, secrets |
+//! | [`plan`] | `Plan` and `Edit`, identity, printing | config, lock, oci, overlay, secrets |
 //! | [`lock`] | requests, the pins that answer them, and `imgbuild.lock` that keeps them: no network | nothing of ours |
 //! | [`oci`] | container images as data: names, manifests, logins, the archive that a node imports; no network | nothing of ours |
 //! | [`source`] | resolvers (request to pin) above the store (pin to file): Imager index, checksum files, signatures, archives of packages, downloads, cache, registries of container images | debian, disk, lock, oci, trust, xz |

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::error::{Result, ResultExt};
+use crate::error::{Error, Result};
 use crate::oci::ImageName;
 use crate::overlay::{Renderer, Role};
 
@@ -12,8 +12,11 @@ pub(super) fn role_images(role: &Role, renderer: &Renderer) -> Result<BTreeSet<S
     for text in &role.manifest.images.pull {
         let text = renderer.text(text)?;
         for name in text.split_whitespace() {
-            let name =
-                ImageName::parse(name).context(|| format!("{}/role.toml: [images]", role.label))?;
+            let name = ImageName::parse(name).map_err(|error| {
+                let place = format!("{}/role.toml: [images]", role.label);
+                Error::usage(format!("{place}: {error}"))
+                    .with_maybe_hint(error.hint().map(str::to_owned))
+            })?;
             images.insert(name.to_string());
         }
     }
