@@ -6,7 +6,7 @@ use super::base_check::{BaseCheck, facts_of};
 use super::bases::{self, Bases, Demand};
 use super::options::Inputs;
 use super::record_sources::{self, BaseContent, NodeSources};
-use super::{images, packages, payloads, requests};
+use super::{images, manifests, packages, payloads, requests};
 use crate::config::Node;
 use crate::error::Result;
 use crate::image::BaseFacts;
@@ -52,9 +52,10 @@ pub fn gather(
         packages::add(plan, &contents[place].packages, &pins, &mut found)?;
     }
     payloads::load(&plans, &pins, &mut found)?;
+    let images = images::Wanted::of(project, &plans, &pins)?;
     for plan in &mut plans {
-        let names = plan.images.clone();
-        images::add(plan, &names, &pins, &mut found)?;
+        manifests::of_plan(plan, &found)?;
+        images.add(plan, &pins, &mut found)?;
     }
     BaseCheck::new(project, nodes, &plans, &facts, &bases)?.check_room(&found)?;
     let mut sources = Vec::new();

@@ -5,8 +5,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result, ResultExt};
+use crate::kubernetes::is_manifest;
 use crate::patch::{LoadedPayload, Payloads, check_elf};
-use crate::plan::{PayloadRef, Plan, Unpack};
+use crate::plan::{Action, Content, PayloadRef, Plan, Unpack, manifest_text};
 use crate::source::{Pins, tar_member, tar_tree, tree_files, tree_member};
 
 /// Bytes of an ELF file that tell what it is for.
@@ -26,13 +27,33 @@ pub fn load(plans: &[Plan], pins: &Pins<'_>, payloads: &mut Payloads) -> Result<
     Ok(())
 }
 
+/// Loads those payloads of `plans` that are Kubernetes manifests.
+pub fn load_manifests(plans: &[Plan], pins: &Pins<'_>, payloads: &mut Payloads) -> Result<()> {
+    for plan in plans {
+        for edit in plan.edits.iter().filter(|edit| is_manifest(&edit.path)) {
+            let Action::Write(Content::Payload(wanted), _) = &edit.action else {
+                continue;
+            };
+            if !payloads.contains_key(wanted.as_ref()) {
+                let loaded = load_one(wanted, pins)
+                    .context(|| format!("payload {} of {}", wanted.request.name, plan.hostname))?;
+                payloads.insert(wanted.as_ref().clone(), loaded);
+            }
+        }
+    }
+    Ok(())
+}
+
 fn load_one(wanted: &PayloadRef, pins: &Pins<'_>) -> Result<LoadedPayload> {
     let name = &wanted.request.name;
     let path = pins
         .payload(&wanted.request)
         .and_then(|pin| pins.store().fetch(&pin))
         .context(|| format!("fetching {name}"))?;
-    let loaded = unpack(wanted, path)?;
+    let loaded = match &wanted.manifest {
+        Some(_) => LoadedPayload::Bytes(manifest_text(wanted, &path)?),
+        None => unpack(wanted, path)?,
+    };
     if let Some(machine) = &wanted.elf {
         check_elf(name, &head(&loaded)?, machine)?;
     }

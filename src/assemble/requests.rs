@@ -46,7 +46,7 @@ pub struct Requests {
     pub payloads: Vec<PayloadRequest>,
     /// Debian packages, with the base that they are for.
     pub packages: BTreeSet<(String, Vec<String>)>,
-    /// Container images, by their names in full.
+    /// Container images that roles name, in full. Manifests name more.
     pub images: BTreeSet<String>,
 }
 

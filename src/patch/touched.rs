@@ -128,6 +128,7 @@ mod tests {
             packages: Vec::new(),
             pinned: Vec::new(),
             images: Default::default(),
+            images_of_manifests: false,
             pinned_images: Vec::new(),
             image_size: None,
             spare: 0,

@@ -7,7 +7,8 @@ use super::attributes::attr_of;
 use super::edit::{Action, Attr, Content, Edit, When, edit};
 use super::file_bytes::FileBytes;
 use super::identity::{identity_edits, password_hash};
-use super::images::role_images;
+use super::images::RoleImages;
+use super::manifests::{local_manifest, manifest_files};
 use super::node_plan::Plan;
 use super::order::sort;
 use super::packages::role_packages;
@@ -46,12 +47,11 @@ pub fn plan_node(
         findings.problems.keep(checked)?;
         renderers.push((*role, renderer));
     }
-    let (mut packages, mut images) = (BTreeSet::new(), BTreeSet::new());
+    let (mut packages, mut images) = (BTreeSet::new(), RoleImages::default());
     for (role, renderer) in &renderers {
         let found = findings.problems.keep(role_packages(role, renderer))?;
         packages.extend(found.unwrap_or_default());
-        let found = findings.problems.keep(role_images(role, renderer))?;
-        images.extend(found.unwrap_or_default());
+        findings.problems.keep(images.add(role, renderer))?;
     }
     findings.problems.report()?;
     let packages: Vec<String> = packages.into_iter().collect();
@@ -72,6 +72,7 @@ pub fn plan_node(
     let identity = identity_edits(node, &ssh_keys, password_hash)?;
     edits.extend(identity.edits);
     refuse_collisions(&edits)?;
+    manifest_files(&edits, local_manifest)?;
     sort(&mut edits);
     Ok(Plan {
         profile: node.profile.clone(),
@@ -81,7 +82,8 @@ pub fn plan_node(
         edits,
         packages,
         pinned: Vec::new(),
-        images,
+        images: images.names,
+        images_of_manifests: images.of_manifests,
         pinned_images: Vec::new(),
         image_size: node.disk.size,
         spare: node.disk.spare,
@@ -140,9 +142,12 @@ impl RolePlanner<'_> {
         for file in &self.role.files {
             edits.extend(self.file(file)?);
         }
+        let of_role = PayloadPlanner::new(self.role, self.renderer, self.project);
         for payload in &self.role.manifest.payload {
-            let of_role = PayloadPlanner::new(self.role, self.renderer, self.project);
             edits.extend(of_role.edits(payload)?);
+        }
+        for manifest in &self.role.manifest.manifest {
+            edits.extend(of_role.manifest(manifest)?);
         }
         edits.extend(system_accounts(self.role, self.renderer)?);
         self.tables(&mut edits)?;
