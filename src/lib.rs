@@ -11,13 +11,14 @@
 //! |---|---|---|
 //! | [`cli`] | one file a command with its arguments, messages, exit codes, the one writer | everything |
 //! | [`assemble`] | from plans to files: options, bases, payloads, nodes in parallel, memory budget | everything but `cli` |
-//! | [`project`] | a folder of profiles and roles, loaded and checked | config, overlay, plan, secrets, source |
+//! | [`project`] | a folder of profiles and roles, loaded and checked; its keys | config, lock, overlay, pki, plan, secrets, source |
 //! | [`config`] | profiles: values with their lines, schema, `extends`, checks between nodes | secrets |
-//! | [`overlay`] | roles: `role.toml`, files, templates; the built-in ones | config, secrets |
+//! | [`overlay`] | roles: `role.toml`, files, templates; the built-in ones | config, pki, secrets |
 //! | [`plan`] | `Plan` and `Edit`, identity, printing | config, kubernetes, lock, overlay, secrets |
 //! | [`lock`] | requests, the pins that answer them, and `imgbuild.lock` that keeps them: no network | nothing of ours |
 //! | [`source`] | resolvers (request to pin) above the store (pin to file): Imager index, checksum files, signatures, archives of packages, downloads, cache | debian, disk, lock, trust, xz |
-//! | [`secrets`] | where secrets come from, each followed once and wiped; the mask of all that is printed | nothing of ours |
+//! | [`secrets`] | where secrets come from, each followed once and wiped; secrets.toml, where what is random is kept; the mask of all that is printed | nothing of ours |
+//! | [`pki`] | the cluster's certificate authorities and keys, full tokens, kubeconfigs | secrets |
 //! | [`xz`] | the container, images read in place, LZMA symbols, the splice; knows no node | disk |
 //! | [`disk`] | raw images, the copy-on-write disk, windows, ranges, partition tables | nothing of ours |
 //! | [`fat`] | editing FAT32 | disk |
@@ -61,6 +62,7 @@ pub mod lock;
 pub mod overlay;
 mod parallel;
 pub mod patch;
+pub mod pki;
 pub mod plan;
 mod positioned;
 pub mod problem;

@@ -25,6 +25,7 @@ mod manifests;
 mod packages;
 mod packed_bases;
 mod partition_table;
+mod pki;
 mod profiles;
 mod raw_images;
 mod records;
