@@ -36,12 +36,6 @@ const NGINX_AND_ACME: &[&str] = &[
     "smb-csi.mount_options=[\"actimeo=5\"]",
 ];
 
-/// Where the local authority comes from.
-const LOCAL_CA: [&str; 2] = [
-    "secrets.local_ca_certificate=\"env:LOCAL_CA_CERTIFICATE\"",
-    "secrets.local_ca_key=\"env:LOCAL_CA_KEY\"",
-];
-
 fn data() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/manifests")
 }
@@ -87,7 +81,6 @@ fn plan(settings: &[&str]) -> Plan {
     if settings.contains(&NGINX_AND_ACME[0]) {
         sets.push(local("ingress.nginx_source", "nginx-kubernetes-ingress"));
     }
-    sets.extend(LOCAL_CA.map(str::to_owned));
     sets.extend(settings.iter().map(|set| (*set).to_owned()));
     let project = Project::open(Some(folder.path()), &sets, &[]).unwrap();
     let nodes = project.select(&["master".to_owned()], false).unwrap();
@@ -385,7 +378,6 @@ fn pihole_leads_to_the_ingress() {
         let folder = folder();
         let sets = [KEY]
             .iter()
-            .chain(&LOCAL_CA)
             .chain(set)
             .map(|set| (*set).to_owned());
         let sets: Vec<String> = sets.collect();
