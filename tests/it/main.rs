@@ -9,6 +9,7 @@ mod common;
 mod bad_input;
 mod base_facts;
 mod cluster_roles;
+mod container_images;
 mod debian;
 mod docs;
 mod emit;
