@@ -376,10 +376,7 @@ fn the_judge_of_objects_sees_mistakes() {
 fn pihole_leads_to_the_ingress() {
     let lines = |set: &[&str]| {
         let folder = folder();
-        let sets = [KEY]
-            .iter()
-            .chain(set)
-            .map(|set| (*set).to_owned());
+        let sets = [KEY].iter().chain(set).map(|set| (*set).to_owned());
         let sets: Vec<String> = sets.collect();
         let project = Project::open(Some(folder.path()), &sets, &[]).unwrap();
         let nodes = project.select(&["gateway".to_owned()], false).unwrap();
