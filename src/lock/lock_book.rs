@@ -11,6 +11,7 @@ use super::change::Change;
 use super::entries::{ArchiveEntry, FileEntry, PackageEntry, PackageSet};
 use super::lock_file::{FileKind, LOCK_FILE, LockFile};
 use super::moment::Moment;
+use crate::digest::Digest;
 use crate::error::{Error, Result, ResultExt};
 use crate::parallel;
 use crate::whole_file;
@@ -180,6 +181,15 @@ impl LockBook {
             .iter()
             .find(|archive| archive.name == name)
             .cloned()
+    }
+
+    /// Remembers the authorities that nodes were built with, by their names in secrets.toml. A run that may not
+    /// add pins leaves them out.
+    pub fn keep_authorities(&self, authorities: impl IntoIterator<Item = (String, Digest)>) {
+        if self.policy != LockPolicy::Locked {
+            let mut state = parallel::lock(&self.state);
+            state.now.authority.extend(authorities);
+        }
     }
 
     /// Everything that is pinned.
@@ -365,6 +375,9 @@ fn add_theirs(ours: &mut LockFile, before: &LockFile, theirs: &LockFile) {
             }
         }
     }
+    for (name, digest) in &theirs.authority {
+        ours.authority.entry(name.clone()).or_insert(*digest);
+    }
     for set in &theirs.package_set {
         let known = |file: &LockFile| {
             let mut sets = file.package_set.iter();
@@ -406,7 +419,6 @@ mod tests {
     use super::super::pin::ImageFacts;
     use super::super::verified::Verified;
     use super::*;
-    use crate::digest::Digest;
 
     fn entry(sha256: &str, locked: i64, verified: Verified) -> FileEntry {
         FileEntry {

@@ -3,7 +3,7 @@
 //! TOML with arrays of tables, sorted, one value a line, so that a pin that moves is one hunk of a
 //! diff. Every entry keeps the request it answers: that makes out of date decidable.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +32,10 @@ pub enum FileKind {
 #[serde(deny_unknown_fields)]
 pub struct LockFile {
     version: u32,
+    /// SHA-256 of the certificates of authorities in secrets.toml, by their names there. The file itself is in
+    /// nobody's repository: this tells that it is missing.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub authority: BTreeMap<String, Digest>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub base: Vec<FileEntry>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -54,6 +58,7 @@ impl Default for LockFile {
     fn default() -> Self {
         Self {
             version: VERSION,
+            authority: BTreeMap::new(),
             base: Vec::new(),
             payload: Vec::new(),
             archive: Vec::new(),
