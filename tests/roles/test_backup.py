@@ -891,6 +891,15 @@ class RestoreDatastore(Case):
         self.restored()
         self.assertTrue((self.server / "token").exists())
 
+    def test_other_authorities_are_told(self) -> None:
+        self.fresh_card()
+        theirs = self.backup.parent.parent / "files/var/lib/rancher/k3s/server/tls/server-ca.crt"
+        theirs.parent.mkdir(parents=True)
+        for text, told in (("of the new cluster\n", False), ("of the old cluster\n", True)):
+            theirs.write_text(text)
+            done = self.run_it("--check", str(self.backup))
+            self.assertEqual((done.returncode, "other authorities than this card" in done.stderr), (0, told))
+
     def test_k3s_has_never_started(self) -> None:
         shutil.rmtree(self.server / "db")
         self.assertEqual(self.run_it(str(self.backup)).returncode, 0)
