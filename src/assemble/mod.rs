@@ -8,6 +8,7 @@ mod budget;
 mod build;
 mod file_records;
 mod gather;
+mod images;
 mod manifests;
 mod node_job;
 mod node_records;

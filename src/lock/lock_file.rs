@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::entries::{ArchiveEntry, FileEntry, PackageEntry, PackageSet, PinnedPackage};
+use super::entries::{
+    ArchiveEntry, FileEntry, ImageEntry, PackageEntry, PackageSet, PinnedImage, PinnedPackage,
+};
 use crate::digest::Digest;
 use crate::error::{Error, Result, ResultExt};
 
@@ -46,6 +48,8 @@ pub struct LockFile {
     pub package_set: Vec<PackageSet>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub package: Vec<PackageEntry>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub image: Vec<ImageEntry>,
 }
 
 /// The version alone, whatever else there is.
@@ -64,6 +68,7 @@ impl Default for LockFile {
             archive: Vec::new(),
             package_set: Vec::new(),
             package: Vec::new(),
+            image: Vec::new(),
         }
     }
 }
@@ -152,6 +157,17 @@ impl LockFile {
             .unwrap_or_default()
     }
 
+    /// The image of this name, in full.
+    pub fn image(&self, name: &str) -> Option<&ImageEntry> {
+        self.image.iter().find(|image| image.name == name)
+    }
+
+    /// What is pinned of the images with these names, in full.
+    pub fn shown_images(&self, names: &BTreeSet<String>) -> Vec<PinnedImage> {
+        let found = names.iter().filter_map(|name| self.image(name));
+        found.map(ImageEntry::shown).collect()
+    }
+
     /// The names by which pins can be told to move.
     pub fn names(&self) -> BTreeSet<String> {
         let files = self
@@ -160,10 +176,11 @@ impl LockFile {
             .chain(&self.payload)
             .map(|entry| &entry.name);
         let packages = self.package.iter().map(|package| &package.name);
-        files.chain(packages).cloned().collect()
+        let images = self.image.iter().map(|image| &image.name);
+        files.chain(packages).chain(images).cloned().collect()
     }
 
-    /// The digests of all files that are pinned.
+    /// The digests of all files that are pinned; of images those of their manifests.
     pub fn digests(&self) -> BTreeSet<Digest> {
         let files = self
             .base
@@ -172,6 +189,7 @@ impl LockFile {
             .map(|entry| entry.sha256);
         files
             .chain(self.package.iter().map(|package| package.sha256))
+            .chain(self.image.iter().map(|image| image.sha256))
             .collect()
     }
 
@@ -193,6 +211,7 @@ impl LockFile {
         self.package_set
             .sort_by(|a, b| (&a.base, &a.request, a.status).cmp(&(&b.base, &b.request, b.status)));
         self.package.sort_by_key(PackageEntry::key);
+        self.image.sort_by(|a, b| a.name.cmp(&b.name));
     }
 
     /// Nothing stands in it twice, and sets install packages that are in it.
@@ -219,6 +238,12 @@ impl LockFile {
         for package in &self.package {
             if !keys.insert(package.key()) {
                 return refuse(format!("package {} is pinned twice", package.key()));
+            }
+        }
+        let mut images = BTreeSet::new();
+        for image in &self.image {
+            if !images.insert(&image.name) {
+                return refuse(format!("image {} is pinned twice", image.name));
             }
         }
         for set in &self.package_set {

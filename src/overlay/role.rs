@@ -70,6 +70,8 @@ pub struct Manifest {
     #[serde(default)]
     pub packages: Packages,
     #[serde(default)]
+    pub images: Images,
+    #[serde(default)]
     pub units: Units,
     #[serde(default)]
     pub cmdline: Cmdline,
@@ -162,6 +164,16 @@ pub struct OptionSpec {
 #[serde(deny_unknown_fields, default)]
 pub struct Packages {
     pub install: Vec<String>,
+}
+
+/// Container images that are to be on the card.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Images {
+    /// Templates: names with blanks between them, or nothing.
+    pub pull: Vec<String>,
+    /// Expression: whether the images that the manifests of the cluster's servers name are to be there as well.
+    pub of_manifests: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

@@ -8,6 +8,8 @@ mod common;
 
 mod bad_input;
 mod base_facts;
+mod cluster_roles;
+mod container_images;
 mod debian;
 mod docs;
 mod emit;

@@ -407,8 +407,89 @@ class OnTheDisk(Case):
         self.assertFalse(unfinished.exists())
 
 
+def commands(heading: str) -> list[str]:
+    """The blocks of commands below a heading of docs/restore.md."""
+    text = (REPO / "docs/restore.md").read_text()
+    part = text.split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    return [re.sub(r"^ +", "", block, flags=re.MULTILINE) for block in re.findall(r"```sh\n(.*?)```", part, re.DOTALL)]
+
+
+class AsTheDocsSay(Case):
+    """The commands of docs/restore.md, with the paths of a node below its scratch folder."""
+
+    def run_commands(self, node: Node, text: str, **changes: str) -> None:
+        for old, new in changes.items():
+            text = text.replace(old, new)
+        text = re.sub(r"(?<![\w./}])/(?=(etc|var|srv|root|usr)/)", f"{node.top}/", text)
+        done = subprocess.run(["sh", "-eu", "-c", text], env=node.environment(), capture_output=True, text=True, cwd=node.top, timeout=120)
+        self.assertEqual(done.returncode, 0, f"{text}\n{done}")
+
+    def stand_ins(self, node: Node) -> None:
+        for name in ("systemctl", "pihole-FTL"):
+            node.file(f"stand-ins/{name}", '#!/bin/sh\necho "$*" >>"$IMGBUILD_ROOT/calls"\n', 0o755)
+        node.file("stand-ins/sudo", '#!/bin/sh\nexec "$@"\n', 0o755)
+        # There is no account of that name here.
+        node.file("stand-ins/install", '#!/bin/sh\n[ "$1 $2 $3 $4" = "-o pihole -g pihole" ] && shift 4\nexec /usr/bin/install "$@"\n', 0o755)
+
+    def test_pihole_on_a_fresh_card(self) -> None:
+        node = self.collector()
+        self.stand_ins(node)
+        for path, text in {"pihole.toml": "[dns]\n", "hosts/custom.list": "10.0.0.9 nas\n", "pihole-FTL.db": "queries", "gravity_old.db": "old"}.items():
+            node.file(f"etc/pihole/{path}", text, 0o640)
+        gravity = node.top / "etc/pihole/gravity.db"
+        with contextlib.closing(sqlite3.connect(gravity)) as database:
+            database.executescript("CREATE TABLE adlist (address TEXT); INSERT INTO adlist VALUES ('https://lists.example/one');")
+        node.file("etc/imgbuild/backup-source.toml", """files = ["/etc/pihole"]
+exclude = ["/etc/pihole/gravity*.db*", "/etc/pihole/pihole-FTL.db*"]
+[sqlite]
+"pihole-gravity.db" = "/etc/pihole/gravity.db"
+[facts]
+""")
+        self.fine(node)
+        saved = node.latest() / "bondsmith"
+        self.assertEqual(sorted(path.name for path in (saved / "files/etc/pihole").iterdir()), ["hosts", "pihole.toml"])
+        before = {name: what for name, what in tree(node.top / "etc/pihole").items() if name in ("pihole.toml", "hosts/custom.list")}
+        shutil.copytree(saved, node.top / "root/restore/stoneward", symlinks=True)
+        shutil.rmtree(node.top / "etc/pihole")
+        node.file("etc/pihole/pihole.toml", "of the fresh card\n")
+        node.file("etc/pihole/gravity.db", "of the fresh card\n")
+        node.file("etc/pihole/gravity.db-journal", "of the fresh card\n")
+        carry, restore = commands("Pi-hole on a fresh card")
+        self.assertIn("tar -C /root/restore -xpf -", carry)
+        self.run_commands(node, restore)
+        after = tree(node.top / "etc/pihole")
+        self.assertEqual({name: after[name] for name in before}, before)
+        self.assertNotIn("gravity.db-journal", after)
+        with contextlib.closing(sqlite3.connect(gravity)) as database:
+            self.assertEqual(database.execute("SELECT address FROM adlist").fetchall(), [("https://lists.example/one",)])
+        self.assertEqual(stat.S_IMODE(gravity.stat().st_mode), 0o664)
+        self.assertEqual((node.top / "calls").read_text().splitlines()[:2], ["stop pihole-FTL", "start pihole-FTL"])
+
+    def test_a_file_of_a_volume_and_the_datastore(self) -> None:
+        node = self.collector()
+        self.stand_ins(node)
+        self.fine(node)
+        generation = str(node.latest())
+        notes = node.top / "srv/nas/nas/pvc-7/notes"
+        before = tree(notes.parent)
+        notes.unlink()
+        (block,) = commands("A file of a volume")
+        self.run_commands(node, block, GEN=generation, VOLUME="pvc-7", FILE="notes")
+        self.assertEqual(tree(notes.parent), before)
+
+        saved = tree(node.top / "var/lib/rancher/k3s/storage")
+        shutil.rmtree(node.top / "var/lib/rancher/k3s")
+        make_datastore(node.database, token="of a fresh card")
+        node.file("usr/lib/imgbuild/restore-datastore", RESTORE.read_text(), 0o755)
+        for block in commands("The cluster's datastore on a fresh card (sqlite)"):
+            self.run_commands(node, block, GEN=generation)
+        self.assertEqual(tree(node.top / "var/lib/rancher/k3s/storage"), saved)
+        self.assertEqual(rows(node.database), 101)
+        self.assertEqual((node.top / "calls").read_text().splitlines(), ["stop k3s.service", "start k3s.service"])
+
+
 class PowerCuts(Case):
-    STEPS = 24
+    STEPS = 18
 
     def test_cut_off_at_any_moment(self) -> None:
         node = self.collector()
@@ -704,6 +785,19 @@ export AWS_DEFAULT_REGION='us-east-1'
         self.restic(node, suite, "restore", "latest", "--tag", "imgbuild-share", "--target", str(self.top / "back"))
         expected = {name: what for name, what in tree(node.disk / "nas").items() if not name.startswith("secret-bundle")}
         self.assertEqual(tree(self.top / "back"), expected)
+
+    def test_the_share_on_a_new_disk_as_the_docs_say(self) -> None:
+        suite = list(self.programs)[-1]
+        node = self.sending(suite)
+        self.fine(node)
+        share = tree(node.disk / "nas")
+        node.close()
+        (node.disk / "nas").mkdir()
+        (block,) = commands("The share on a new disk")
+        restic, copy = block.strip().splitlines()
+        self.restic(node, suite, *restic.replace("restic --no-cache ", "").replace("/srv/nas", str(node.disk)).split())
+        subprocess.run(["sh", "-eu", "-c", copy.replace("/srv/nas", str(node.disk))], check=True)
+        self.assertEqual(tree(node.disk / "nas"), share)
 
     def refused(self, why: str, seconds: float = 150, **access: str) -> None:
         for suite in self.programs:
