@@ -329,6 +329,15 @@ class OnTheDisk(Case):
         self.wrong(node, "the disk of the share is not mounted at .*: nothing was backed up")
         self.assertEqual(list(node.disk.iterdir()), [])
 
+    def test_the_disk_goes_away_half_way(self) -> None:
+        node = self.collector()
+        shutil.rmtree(node.disk / "nas")
+        self.wrong(node, "share: there is no folder .*/srv/nas/nas")
+        node.file("srv/nas/nas/notes", "read me\n")
+        node.file("stand-ins/rsync", f'#!/bin/sh\numount --lazy "$IMGBUILD_ROOT/srv/nas" 2>/dev/null\nexec {shutil.which("rsync")} "$@"\n', 0o755)
+        self.wrong(node, "the disk of the share went away during the backup")
+        self.assertEqual(list(node.disk.iterdir()), [], "something is on the card")
+
     def test_the_disk_is_full(self) -> None:
         node = self.collector(size="4m")
         self.fine(node)

@@ -169,7 +169,9 @@ def send(settings: Settings, generation: str) -> str:
     fresh = restic.open()
     snapshot, added = restic.back_up(TAG, generation)
     forget(settings, restic, TAG)
-    if settings.share_to == "offsite" and settings.share.is_dir():
+    if settings.share_to == "offsite":
+        if not settings.share.is_dir():
+            raise Failed(f"there is no folder {settings.share}")
         exclude = [f"--exclude={settings.share}/{name}" for name in settings.exclude]
         _, more = restic.back_up(SHARE_TAG, str(settings.share), *exclude)
         added += more
