@@ -23,7 +23,7 @@ pub struct Node<'a> {
 }
 
 /// Programs of Raspberry Pi OS that the fixtures go without.
-const NOT_IN_FIXTURES: &[&str] = &["/usr/sbin/locale-gen", "/usr/sbin/nft"];
+const NOT_IN_FIXTURES: &[&str] = &["/usr/bin/python3", "/usr/sbin/locale-gen", "/usr/sbin/nft"];
 
 type Judge = fn(&Node<'_>, &Path);
 

@@ -22,10 +22,15 @@ def enter(settings: Settings) -> None:
     folder = settings.disk / FOLDER
     folder.mkdir(mode=0o700, exist_ok=True)
     os.chdir(folder)
-    if os.stat(".").st_dev != os.stat(settings.disk).st_dev:
-        raise Failed(f"{folder} is not on the disk of the share: nothing was backed up")
+    still_there(settings)
     os.chown(".", 0, 0)
     os.chmod(".", 0o700)
+
+
+def still_there(settings: Settings) -> None:
+    """Makes sure that the working directory is on the disk that is mounted."""
+    if not os.path.ismount(settings.disk) or os.stat(".").st_dev != os.stat(settings.disk).st_dev:
+        raise Failed("the disk of the share went away during the backup")
 
 
 def free() -> int:

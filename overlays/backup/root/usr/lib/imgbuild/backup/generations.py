@@ -189,6 +189,8 @@ def facts(name: str) -> dict[str, object]:
 
 def copy_share(settings: Settings, target: str, sources: list[str]) -> None:
     """Copies the share, if the disk has room for it: a full disk would stop the share itself."""
+    if not settings.share.is_dir():
+        raise Failed(f"there is no folder {settings.share}")
     os.makedirs(f"{target}/{SHARE}")
     words = [*(f"--exclude=/{name}" for name in settings.exclude), *links(sources, SHARE), f"{settings.share}/", f"{target}/{SHARE}/"]
     # Without attributes: rsync 3.5 looks for those in folders that a dry run does not make.
@@ -224,6 +226,7 @@ def make(settings: Settings) -> tuple[str, list[str]]:
     with open(f"{target}/generation.json", "w", encoding="utf-8") as file:
         json.dump({"cluster": settings.cluster, "made": name, "nodes": times, "problems": problems}, file, indent=1)
     disk.sync()
+    disk.still_there(settings)
     os.rename(target, name)
     disk.sync_folder()
     point_latest(name)
@@ -245,7 +248,7 @@ def fill(settings: Settings, target: str, sources: list[str], name: str, times: 
             raise
         except Failed as failure:
             problems.append(f"{node}: {failure}{keep(node, target, sources, times)}")
-    if settings.share_to == "both" and settings.share.is_dir():
+    if settings.share_to == "both":
         try:
             copy_share(settings, target, sources)
         except Incomplete as incomplete:

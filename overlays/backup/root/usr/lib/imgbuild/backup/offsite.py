@@ -15,8 +15,8 @@ import generations
 import settings as config
 from settings import Failed, Settings
 
-# A wrong key is answered at once, but restic asks again and again before it says so.
-ACCESS_SECONDS = 120
+# Where nobody answers, restic 0.18 would ask for 15 minutes.
+ACCESS_SECONDS = 60
 TAG, SHARE_TAG = "imgbuild", "imgbuild-share"
 MAINTAINED = "maintained"
 CACHE, TMP = "cache", "tmp"
@@ -38,7 +38,7 @@ MEANINGS = [
     ("no space left on device", "the disk of the share is full"),
     ("already locked", "another restic is at work in the repository: see `restic list locks`, and `restic unlock` if none is"),
     ("x509|certificate", "the certificate of the endpoint is not trusted"),
-    ("no such host|server misbehaving|connection refused|network is unreachable|no route to host|i/o timeout|timeout|EOF|connection reset",
+    (r"no such host|server misbehaving|connection refused|network is unreachable|no route to host|timeout|\bEOF\b|connection reset",
      "the endpoint could not be reached"),
 ]
 # Of restic's errors, at the end, what goes to the journal.
@@ -77,7 +77,8 @@ class Restic:
                 process.kill()
                 out, err = process.communicate()
                 err += f"\ntimeout: no answer within {seconds:.0f} seconds"
-        return subprocess.CompletedProcess(command, process.returncode, out, err)
+        # A bucket may be named after any error.
+        return subprocess.CompletedProcess(command, process.returncode, out, err.replace(self.environment["RESTIC_REPOSITORY"], "(the repository)"))
 
     def must(self, what: str, *words: str, folder: str = ".") -> str:
         """Runs restic; returns what it prints."""
@@ -168,7 +169,9 @@ def send(settings: Settings, generation: str) -> str:
     fresh = restic.open()
     snapshot, added = restic.back_up(TAG, generation)
     forget(settings, restic, TAG)
-    if settings.share_to == "offsite" and settings.share.is_dir():
+    if settings.share_to == "offsite":
+        if not settings.share.is_dir():
+            raise Failed(f"there is no folder {settings.share}")
         exclude = [f"--exclude={settings.share}/{name}" for name in settings.exclude]
         _, more = restic.back_up(SHARE_TAG, str(settings.share), *exclude)
         added += more
