@@ -118,6 +118,16 @@ def tailscale() -> dict[str, str] | None:
     return {"archive": str(archive), "version": archive.name.split("_")[1], "host": str(folder / "host")}
 
 
+def kubernetes() -> str | None:
+    """A real Kubernetes, when Go is here to build it."""
+    done = subprocess.run([HERE / "programs" / "build-kube"], stdout=subprocess.PIPE, text=True)
+    if done.returncode == 3:
+        return None
+    if done.returncode != 0:
+        fail("build-kube failed", "see above")
+    return done.stdout.strip().splitlines()[-1]
+
+
 def prepare(labs: list[Lab], work: pathlib.Path) -> dict[str, Any]:
     subprocess.run(["cargo", "build", "--release", "--quiet"], cwd=REPO, check=True)
     stand_ins = work / "stand-ins"
@@ -128,6 +138,7 @@ def prepare(labs: list[Lab], work: pathlib.Path) -> dict[str, Any]:
         "recorders": output(HERE / "programs" / "build-recorders"),
         "tailscale": tailscale(),
         "stand_ins": str(stand_ins),
+        "kube": kubernetes() if any(lab.name == "kube" for lab in labs) else None,
     }
     setup["packages"] = str(packages(setup, work / "packages"))
     return setup

@@ -1,0 +1,3 @@
+module imgbuild.test/pods
+
+go 1.26.6
