@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import pathlib
-import shutil
 from typing import Any
 
+from harness.checks import GaveUp
 from kubelab.authorities import Authorities
 from kubelab.space import Space, until
 
@@ -135,8 +135,7 @@ class Server(Node):
 
     def start_datastore(self) -> None:
         self.database.parent.mkdir(exist_ok=True, mode=0o700)
-        self.start("kine", self.path("kine"), "--endpoint", f"sqlite://{self.database}?_journal=WAL&cache=shared", "--listen-address", "tcp://127.0.0.1:2379",
-                   "--metrics-bind-address=0")
+        self.start("kine", self.path("kine"), f"-database={self.database}", "-listen-address=127.0.0.1:2379")
 
     def start_api(self) -> None:
         """The API server, with the flags that k3s gives it where they matter for who may do what."""
@@ -182,6 +181,8 @@ class Server(Node):
 
     def ready(self) -> bool:
         """Whether the API server answers that it is."""
+        if dead := self.died():
+            raise GaveUp(f"{self.hostname}: {dead}")
         return self.kubectl("get", "--raw=/readyz", timeout=10).strip() == "ok"
 
     def apply(self, *documents: Any) -> None:
@@ -204,9 +205,3 @@ class Server(Node):
                 lines.append(f"{pod['metadata']['namespace']}/{pod['metadata']['name']}: {pod['status']['phase']} {json.dumps(state)[:300]}")
         return "\n".join(lines)
 
-
-def copy_database(database: pathlib.Path, to: pathlib.Path) -> None:
-    """A stopped datastore with its journal."""
-    to.mkdir(parents=True, exist_ok=True)
-    for file in database.parent.iterdir():
-        shutil.copy2(file, to)

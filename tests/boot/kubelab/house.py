@@ -100,7 +100,7 @@ class House:
         """The archive of images that pods of the lab get, under the names that the manifests have for them."""
         path = self.folder / "images.tar"
         if not path.exists():
-            pods = self.programs / "pods"
+            pods = self.programs / "bin"
             made = [program(PAUSE, pods / "pods", "/pause"), program(k3s_objects.COREDNS, pods / "coredns", "/coredns"),
                     program(k3s_objects.INGRESS, pods / "pods", "/ingress")]
             made += [busybox(BUSYBOX), *(asker(name, self.programs / "ask" / library) for library, name in ASKERS.items())]
@@ -110,7 +110,7 @@ class House:
 
     def stand_in(self, name: str) -> Image | None:
         """The lab's own image for a name in the manifests: the same program, built here. None where there is none."""
-        pods = self.programs / "pods"
+        pods = self.programs / "bin"
         match name.rsplit(":")[0].rsplit("/", 1)[-1]:
             case "controller" if "metallb" in name:
                 return program(name, pods / "controller", "/controller")

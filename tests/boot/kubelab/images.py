@@ -66,17 +66,20 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
 
 
 def program(name: str, file: pathlib.Path, path: str, command: tuple[str, ...] = ()) -> Image:
-    """An image with one static program."""
-    return Image(name, {path: file.read_bytes()}, [path], command=list(command))
+    """An image with one program, and the libraries that it is linked to."""
+    return Image(name, {path: file.read_bytes(), **libraries(file)}, [path], command=list(command))
+
+
+def libraries(file: pathlib.Path) -> dict[str, bytes]:
+    """The shared libraries of a program; none of a static one."""
+    listed = subprocess.run(["ldd", str(file)], capture_output=True, text=True).stdout
+    return {library: pathlib.Path(library).read_bytes() for library in re.findall(r"(/\S+) \(0x", listed)}
 
 
 def asker(name: str, file: pathlib.Path) -> Image:
-    """busybox with `/ask`, and the libraries that it is linked to."""
+    """busybox with `/ask`."""
     image = busybox(name)
-    image.files |= {"/ask": file.read_bytes(), "/etc/nsswitch.conf": b"hosts: files dns\n"}
-    listed = subprocess.run(["ldd", str(file)], capture_output=True, text=True).stdout
-    for library in re.findall(r"(/\S+) \(0x", listed):
-        image.files[library] = pathlib.Path(library).read_bytes()
+    image.files |= {"/ask": file.read_bytes(), "/etc/nsswitch.conf": b"hosts: files dns\n", **libraries(file)}
     return image
 
 

@@ -1,3 +1,0 @@
-module imgbuild.test/pods
-
-go 1.26.6
