@@ -14,7 +14,7 @@
 //! | [`project`] | a folder of profiles and roles, loaded and checked | config, overlay, plan, secrets, source |
 //! | [`config`] | profiles: values with their lines, schema, `extends`, checks between nodes | secrets |
 //! | [`overlay`] | roles: `role.toml`, files, templates; the built-in ones | config, secrets |
-//! | [`plan`] | `Plan` and `Edit`, identity, printing | config, lock, overlay, secrets |
+//! | [`plan`] | `Plan` and `Edit`, identity, printing | config, kubernetes, lock, overlay, secrets |
 //! | [`lock`] | requests, the pins that answer them, and `imgbuild.lock` that keeps them: no network | nothing of ours |
 //! | [`source`] | resolvers (request to pin) above the store (pin to file): Imager index, checksum files, signatures, archives of packages, downloads, cache | debian, disk, lock, trust, xz |
 //! | [`secrets`] | where secrets come from, each followed once and wiped; the mask of all that is printed | nothing of ours |
@@ -25,6 +25,7 @@
 //! | [`image`] | any image: which partitions are boot and root, what the base has, what is in use | disk, ext4, fat, xz |
 //! | [`base_check`] | whether a base has what nodes ask for, and has it not in their way | config, ext4, image, overlay, patch, plan |
 //! | [`patch`] | carries a plan out on a disk | config, disk, ext4, fat, image, overlay, plan, secrets, source |
+//! | [`kubernetes`] | manifests as data: read, changed, written, held against what k3s demands, searched for images | nothing of ours |
 //! | [`trust`] | OpenPGP: signatures of downloads and indexes by pinned keys, and those keys | nothing of ours |
 //! | [`debian`] | Debian's archives and packages as data: sources, indexes, dpkg's status, resolving | nothing of ours |
 //! | [`records`] | what an image is made of, as data beside it: SPDX, provenance, the list of edits | lock |
@@ -55,6 +56,7 @@ pub mod flash;
 mod home_path;
 pub mod image;
 pub mod job;
+pub mod kubernetes;
 pub mod lock;
 pub mod overlay;
 mod parallel;

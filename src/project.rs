@@ -153,14 +153,11 @@ impl Project {
             for role in self.catalog.roles_of(node)? {
                 for (name, spec) in &role.manifest.options {
                     let value = node.options.get(&role.name).and_then(|o| o.get(name));
-                    let path = value.and_then(|v| v.as_str()).filter(|p| !p.is_empty());
-                    if let (Kind::File, Some(path)) = (spec.kind, path) {
-                        self.check_file(
-                            node,
-                            &format!("{}.{name}", role.name),
-                            path,
-                            &mut problems,
-                        );
+                    if spec.kind == Kind::File || spec.of == Some(Kind::File) {
+                        let key = format!("{}.{name}", role.name);
+                        for path in value.map(file_names).unwrap_or_default() {
+                            self.check_file(node, &key, path, &mut problems);
+                        }
                     }
                 }
             }
@@ -196,6 +193,16 @@ impl Project {
             problems.push(Problem::new(node.origin(key), what));
         }
     }
+}
+
+/// The files that an option names: one, or a list of them. An empty text names none.
+fn file_names(value: &serde_json::Value) -> Vec<&str> {
+    let one = value.as_str();
+    let several = value.as_array().into_iter().flatten();
+    let names = one
+        .into_iter()
+        .chain(several.filter_map(|item| item.as_str()));
+    names.filter(|name| !name.is_empty()).collect()
 }
 
 fn resolve(

@@ -6,7 +6,7 @@ use super::base_check::{BaseCheck, facts_of};
 use super::bases::{self, Bases, Demand};
 use super::options::Inputs;
 use super::record_sources::{self, BaseContent, NodeSources};
-use super::{packages, payloads, requests};
+use super::{manifests, packages, payloads, requests};
 use crate::config::Node;
 use crate::error::Result;
 use crate::image::BaseFacts;
@@ -52,6 +52,9 @@ pub fn gather(
         packages::add(plan, &contents[place].packages, &pins, &mut found)?;
     }
     payloads::load(&plans, &pins, &mut found)?;
+    for plan in &plans {
+        manifests::of_plan(plan, &found)?;
+    }
     BaseCheck::new(project, nodes, &plans, &facts, &bases)?.check_room(&found)?;
     let mut sources = Vec::new();
     for ((plan, base), place) in plans.iter().zip(&asked).zip(bases.places()) {

@@ -7,6 +7,7 @@ mod budget;
 mod build;
 mod file_records;
 mod gather;
+mod manifests;
 mod node_job;
 mod node_records;
 mod nodes;

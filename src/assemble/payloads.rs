@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result, ResultExt};
 use crate::patch::{LoadedPayload, Payloads, check_elf};
-use crate::plan::{PayloadRef, Plan, Unpack};
+use crate::plan::{PayloadRef, Plan, Unpack, manifest_text};
 use crate::source::{Pins, tar_member, tar_tree, tree_files, tree_member};
 
 /// Bytes of an ELF file that tell what it is for.
@@ -32,7 +32,10 @@ fn load_one(wanted: &PayloadRef, pins: &Pins<'_>) -> Result<LoadedPayload> {
         .payload(&wanted.request)
         .and_then(|pin| pins.store().fetch(&pin))
         .context(|| format!("fetching {name}"))?;
-    let loaded = unpack(wanted, path)?;
+    let loaded = match &wanted.manifest {
+        Some(_) => LoadedPayload::Bytes(manifest_text(wanted, &path)?),
+        None => unpack(wanted, path)?,
+    };
     if let Some(machine) = &wanted.elf {
         check_elf(name, &head(&loaded)?, machine)?;
     }

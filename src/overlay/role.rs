@@ -6,6 +6,8 @@ use serde::Deserialize;
 
 use super::account_spec::AccountSpec;
 use super::files::{Entry, MANIFEST, OverlayFile, Part, clean_path, overlay_files};
+use super::manifest_spec::ManifestSpec;
+use super::payload_spec::{Payload, is_template, parse_mode};
 use super::required::Required;
 use super::secret_use::SecretUse;
 use crate::config::{Field, Item, Kind, Origin, Pattern, Table, Value};
@@ -55,6 +57,8 @@ pub struct Manifest {
     pub secrets: BTreeMap<String, SecretUse>,
     #[serde(default)]
     pub payload: Vec<Payload>,
+    #[serde(default)]
+    pub manifest: Vec<ManifestSpec>,
     /// System accounts, by their names, which may be templates.
     #[serde(default)]
     pub accounts: BTreeMap<String, AccountSpec>,
@@ -148,67 +152,11 @@ pub struct OptionSpec {
     pub help: String,
 }
 
-/// A file fetched at build time.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Payload {
-    pub name: String,
-    pub when: Option<String>,
-    /// Expression for a list: one payload for each `item` of it.
-    pub each: Option<String>,
-    pub url: Option<String>,
-    pub file: Option<String>,
-    pub sums: Option<String>,
-    pub sha256: Option<String>,
-    /// Nothing is published to verify it by: the digest of the first download is kept.
-    #[serde(default)]
-    pub pin: bool,
-    pub member: Option<String>,
-    #[serde(default)]
-    pub unpack: bool,
-    #[serde(default)]
-    pub strip: usize,
-    /// Files of an unpacked archive that are put elsewhere as well.
-    #[serde(default)]
-    pub members: Vec<Member>,
-    pub path: String,
-    #[serde(default = "default_mode")]
-    pub mode: String,
-    pub elf: Option<String>,
-}
-
-/// A file of an archive and its place in the image.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Member {
-    /// Path in the archive, without what `strip` drops. With a `*` in its last part: every file of that
-    /// folder that fits.
-    pub from: String,
-    /// Its path in the image; with a `*` in `from` the folder that the files go into.
-    pub to: String,
-    #[serde(default = "default_mode")]
-    pub mode: String,
-    /// Texts of the file and what each becomes, wherever it occurs. Not for patterns.
-    #[serde(default)]
-    pub replace: Vec<(String, String)>,
-}
-
-impl Member {
-    /// Whether it stands for any number of files.
-    pub fn is_pattern(&self) -> bool {
-        self.from.contains('*')
-    }
-}
-
 /// Packages of the base's distribution that the role needs.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Packages {
     pub install: Vec<String>,
-}
-
-fn default_mode() -> String {
-    "0644".to_owned()
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -286,6 +234,7 @@ impl Role {
         self.check_conditions(place)?;
         self.check_own_paths(place)?;
         self.check_rules(place)?;
+        self.check_manifests(place)?;
         for (name, secret) in &m.secrets {
             let rules = secret.check_rules(&m.secrets);
             rules.map_err(|why| usage(format!("secret {name}: {why}")))?;
@@ -298,14 +247,16 @@ impl Role {
                 parse_owner(owner).map_err(|why| usage(format!("owner of {path}: {why}")))?;
             }
         }
-        for payload in &m.payload {
+        for payload in &self.payloads() {
             let what = format!("payload {}", payload.name);
             parse_mode(&payload.mode).map_err(|why| usage(format!("{what}: {why}")))?;
             if payload.url.is_none() && payload.file.is_none() {
                 return Err(usage(format!("{what} has neither `url` nor `file`")));
             }
             for member in &payload.members {
-                check_member(member).map_err(|why| usage(format!("{what}: {why}")))?;
+                member
+                    .check()
+                    .map_err(|why| usage(format!("{what}: {why}")))?;
             }
         }
         for (name, account) in &m.accounts {
@@ -372,22 +323,11 @@ impl Role {
                 problems.push(Problem::new(place, what).with_maybe_hint(hint));
             }
         }
-        for payload in &m.payload {
-            let what = if payload.url.is_some() && !is_verifiable(payload) {
-                "has a `url`, and neither `sums` nor `sha256` to verify it by (`pin = true`: by the first download)"
-            } else if payload.url.is_some() && is_always_local(payload) {
-                "has both a `url` and a `file` that always has a value; make two payloads with `when`"
-            } else if payload.strip > 0 && !payload.unpack {
-                "has `strip`, which is for archives that are unpacked (`unpack = true`)"
-            } else if !payload.members.is_empty() && !payload.unpack {
-                "has `members`, which are for archives that are unpacked (`unpack = true`)"
-            } else {
-                continue;
-            };
-            problems.push(Problem::new(
-                place,
-                format!("payload {} {what}", payload.name),
-            ));
+        for payload in &self.payloads() {
+            if let Some(what) = payload.fault() {
+                let what = format!("payload {} {what}", payload.name);
+                problems.push(Problem::new(place, what));
+            }
         }
         let units = &m.units;
         for unit in units.enable.iter().filter(|unit| units.mask.contains(unit)) {
@@ -395,6 +335,32 @@ impl Role {
                 place,
                 format!("[units]: {unit} is enabled and masked"),
             ));
+        }
+        problems.report()
+    }
+
+    /// What is fetched for it, manifests included.
+    fn payloads(&self) -> Vec<Payload> {
+        let manifests = self.manifest.manifest.iter().map(ManifestSpec::payload);
+        let payloads = self.manifest.payload.iter().cloned();
+        payloads.chain(manifests).collect()
+    }
+
+    /// A change of a manifest must be one.
+    fn check_manifests(&self, place: &str) -> Result<()> {
+        let mut problems = Problems::new();
+        for manifest in &self.manifest.manifest {
+            for (index, edit) in manifest.edit.iter().enumerate() {
+                let what = if !edit.is_change() {
+                    "says nothing to change"
+                } else if edit.container.is_some() && !edit.changes_containers() {
+                    "has a `container`, and nothing to change of it"
+                } else {
+                    continue;
+                };
+                let what = format!("manifest {}: edit {} {what}", manifest.name, index + 1);
+                problems.push(Problem::new(place, what));
+            }
         }
         problems.report()
     }
@@ -445,39 +411,6 @@ impl Role {
     }
 }
 
-/// Whether `file` has a value on every node, so that `url` would never be used.
-fn is_always_local(payload: &Payload) -> bool {
-    let file = payload.file.as_deref();
-    file.is_some_and(|file| !file.is_empty() && !is_template(file))
-}
-
-fn is_verifiable(payload: &Payload) -> bool {
-    payload.sums.is_some() || payload.sha256.is_some() || payload.pin
-}
-
-/// Whether `text` is known only once it is rendered.
-fn is_template(text: &str) -> bool {
-    text.contains("{{") || text.contains("{%")
-}
-
-fn check_member(member: &Member) -> std::result::Result<(), String> {
-    let from = &member.from;
-    parse_mode(&member.mode).map_err(|why| format!("member {from}: {why}"))?;
-    if !member.is_pattern() {
-        return Ok(());
-    }
-    let (folder, name) = from.rsplit_once('/').unwrap_or(("", from));
-    if folder.contains('*') || name.matches('*').count() > 1 {
-        return Err(format!(
-            "member {from}: one `*` can stand in the name of the file, and none before it"
-        ));
-    }
-    if !member.replace.is_empty() {
-        return Err(format!("member {from}: `replace` is for one file"));
-    }
-    Ok(())
-}
-
 impl OptionSpec {
     fn field(&self, name: &str) -> std::result::Result<Field, String> {
         if self.min.zip(self.max).is_some_and(|(min, max)| min > max) {
@@ -521,14 +454,6 @@ fn from_toml(value: &toml::Value) -> Value {
         ),
         _ => Value::Other("value of a kind that options cannot have"),
     }
-}
-
-/// Parses octal permission bits like `0755` or `4755`.
-pub fn parse_mode(text: &str) -> std::result::Result<u32, String> {
-    u32::from_str_radix(text, 8)
-        .ok()
-        .filter(|mode| *mode <= 0o7777)
-        .ok_or_else(|| format!("`{text}` is not a mode like 0644"))
 }
 
 /// Parses a numeric `uid:gid`.

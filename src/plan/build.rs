@@ -7,6 +7,7 @@ use super::attributes::attr_of;
 use super::edit::{Action, Attr, Content, Edit, When, edit};
 use super::file_bytes::FileBytes;
 use super::identity::{identity_edits, password_hash};
+use super::manifests::{local_manifest, manifest_files};
 use super::node_plan::Plan;
 use super::order::sort;
 use super::packages::role_packages;
@@ -69,6 +70,7 @@ pub fn plan_node(
     let identity = identity_edits(node, &ssh_keys, password_hash)?;
     edits.extend(identity.edits);
     refuse_collisions(&edits)?;
+    manifest_files(&edits, local_manifest)?;
     sort(&mut edits);
     Ok(Plan {
         profile: node.profile.clone(),
@@ -135,9 +137,12 @@ impl RolePlanner<'_> {
         for file in &self.role.files {
             edits.extend(self.file(file)?);
         }
+        let of_role = PayloadPlanner::new(self.role, self.renderer, self.project);
         for payload in &self.role.manifest.payload {
-            let of_role = PayloadPlanner::new(self.role, self.renderer, self.project);
             edits.extend(of_role.edits(payload)?);
+        }
+        for manifest in &self.role.manifest.manifest {
+            edits.extend(of_role.manifest(manifest)?);
         }
         edits.extend(system_accounts(self.role, self.renderer)?);
         self.tables(&mut edits)?;

@@ -1,5 +1,6 @@
 //! Files that the build fetches.
 
+use crate::kubernetes::ManifestEdits;
 use crate::lock::PayloadRequest;
 
 /// What of an archive goes into a folder.
@@ -25,6 +26,8 @@ pub struct PayloadRef {
     pub strip: usize,
     /// Machine that an ELF file must be for, as `file` calls it.
     pub elf: Option<String>,
+    /// What is changed of the Kubernetes objects in the file.
+    pub manifest: Option<ManifestEdits>,
 }
 
 impl PayloadRef {
@@ -37,6 +40,7 @@ impl PayloadRef {
             unpack: None,
             strip: 0,
             elf: None,
+            manifest: None,
         }
     }
 }

@@ -7,11 +7,12 @@ use minijinja::Value;
 use super::attributes::attr_of;
 use super::edit::{Action, Content, Edit, edit};
 use super::payload::{PayloadRef, Unpack};
+use super::role_manifests::manifest_edits;
 use crate::digest::Digest;
 use crate::error::{Error, Result, ResultExt};
 use crate::home_path::expand;
 use crate::lock::{Location, PayloadRequest};
-use crate::overlay::{Member, Part, Payload, Renderer, Role, clean_path, parse_mode};
+use crate::overlay::{ManifestSpec, Member, Part, Payload, Renderer, Role, clean_path, parse_mode};
 use crate::url::Url;
 
 /// Plans the payloads of one role on one node.
@@ -33,6 +34,15 @@ impl<'a> PayloadPlanner<'a> {
 
     /// What `payload` puts into the image, once for each of its items.
     pub fn edits(&self, payload: &Payload) -> Result<Vec<Edit>> {
+        self.of_items(payload, None)
+    }
+
+    /// The same of a manifest, with what is changed of it.
+    pub fn manifest(&self, manifest: &ManifestSpec) -> Result<Vec<Edit>> {
+        self.of_items(&manifest.payload(), Some(manifest))
+    }
+
+    fn of_items(&self, payload: &Payload, manifest: Option<&ManifestSpec>) -> Result<Vec<Edit>> {
         let items = match &payload.each {
             Some(list) => self.renderer.items(list)?,
             None => vec![Value::UNDEFINED],
@@ -42,6 +52,7 @@ impl<'a> PayloadPlanner<'a> {
             let of_item = ItemPlanner {
                 all: self,
                 payload,
+                manifest,
                 item,
             };
             edits.extend(of_item.edits()?);
@@ -54,6 +65,7 @@ impl<'a> PayloadPlanner<'a> {
 struct ItemPlanner<'a> {
     all: &'a PayloadPlanner<'a>,
     payload: &'a Payload,
+    manifest: Option<&'a ManifestSpec>,
     item: Value,
 }
 
@@ -105,6 +117,8 @@ impl ItemPlanner<'_> {
     fn whole(&self) -> Result<PayloadRef> {
         let payload = self.payload;
         let unpack = payload.unpack.then_some(Unpack::Tree);
+        let manifest = self.manifest;
+        let manifest = manifest.map(|spec| manifest_edits(self.all.renderer, spec, &self.item));
         Ok(PayloadRef {
             request: self.request()?,
             member: self.render(&payload.member)?,
@@ -112,6 +126,7 @@ impl ItemPlanner<'_> {
             unpack,
             strip: payload.strip,
             elf: payload.elf.clone(),
+            manifest: manifest.transpose()?,
         })
     }
 

@@ -20,6 +20,7 @@ mod image;
 mod images;
 mod lock_file;
 mod lzma;
+mod manifests;
 mod packages;
 mod packed_bases;
 mod partition_table;
