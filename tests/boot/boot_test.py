@@ -128,6 +128,17 @@ def kubernetes() -> str | None:
     return done.stdout.strip().splitlines()[-1]
 
 
+def cluster_settings() -> dict[str, Any]:
+    """The server's roles in the lab `kube`: those of a whole cluster, as far as they are there. What they would download
+    comes from the tests' copies."""
+    data = REPO / "tests" / "data" / "manifests"
+    roles = [role for role in ("metallb", "ingress", "cert-manager", "smb-csi", "demo") if (REPO / "overlays" / role).is_dir()]
+    copies = {"metallb": {"metallb.manifest_file": data / "metallb" / "metallb-native.yaml"},
+              "cert-manager": {"cert-manager.manifest_file": data / "cert-manager" / "cert-manager.yaml"},
+              "smb-csi": {"smb-csi.source": data / "csi-driver-smb"}}
+    return {"roles": ["k3s-server", "samba", *roles], **{key: str(path) for role in roles for key, path in copies.get(role, {}).items()}}
+
+
 def prepare(labs: list[Lab], work: pathlib.Path) -> dict[str, Any]:
     subprocess.run(["cargo", "build", "--release", "--quiet"], cwd=REPO, check=True)
     stand_ins = work / "stand-ins"
@@ -139,6 +150,7 @@ def prepare(labs: list[Lab], work: pathlib.Path) -> dict[str, Any]:
         "tailscale": tailscale(),
         "stand_ins": str(stand_ins),
         "kube": kubernetes() if any(lab.name == "kube" for lab in labs) else None,
+        "kube_settings": cluster_settings(),
     }
     setup["packages"] = str(packages(setup, work / "packages"))
     return setup

@@ -156,7 +156,7 @@ class Server(Node):
                    f"--kubelet-certificate-authority={tls.file('server-ca.crt')}", f"--service-account-key-file={key}",
                    f"--service-account-signing-key-file={key}", "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
                    f"--service-cluster-ip-range={SERVICES}", "--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",
-                   "--allow-privileged=true", "--anonymous-auth=false", "--profiling=false", "--egress-selector-config-file=")
+                   "--allow-privileged=true", "--anonymous-auth=false", "--profiling=false")
 
     def start_controllers(self) -> None:
         tls = self.authorities

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import shlex
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -28,7 +30,7 @@ class Space:
         mine = os.readlink("/proc/self/ns/net")
         until(lambda: os.readlink(f"/proc/{self.holder.pid}/ns/net") != mine, f"the namespaces of {hostname}", 10)
         Space.count += 1
-        port = f"wire{Space.count}"
+        self.port = port = f"wire{Space.count}"
         ip("link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", str(self.holder.pid))
         ip("link", "set", port, "master", BRIDGE, "up")
         self.shell(f"""
@@ -83,10 +85,15 @@ class Space:
                 for name, process in self.processes.items() if process.poll() is not None}
 
     def close(self) -> None:
-        """The machine is switched off."""
+        """The machine is switched off: all that runs in its network ends, and its cable is pulled."""
         for name in list(self.processes):
             self.stop(name)
-        self.holder.kill()
+        ip("link", "del", self.port)
+        mine = os.readlink(f"/proc/{self.holder.pid}/ns/net")
+        for process in pathlib.Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if os.readlink(process / "ns" / "net") == mine:
+                    os.kill(int(process.name), signal.SIGKILL)
         self.holder.wait()
 
 
