@@ -352,7 +352,7 @@ TEXT
 # What the built-in roles ask for.
 # shellcheck disable=SC2034 # for those who source this
 readonly ROLE_PACKAGES=(samba samba-common-bin samba-vfs-modules avahi-daemon wsdd nftables bash-completion bind9-dnsutils
-    ca-certificates cron curl dialog dns-root-data git iputils-ping jq lshw procps psmisc sudo unzip logrotate libcap2-bin)
+    ca-certificates cron curl dialog dns-root-data git iputils-ping jq lshw procps psmisc sudo unzip logrotate libcap2-bin restic rsync python3)
 
 # claim_packages STATUS NAME...: dpkg's record says that these are there, so that a build asks no archive for them.
 # What is put on the card otherwise is tested by tests/it/packages.rs and by the boots.

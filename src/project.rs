@@ -1,21 +1,29 @@
-//! A project: the folder with `profiles/` and `overlays/`, or the built-in ones.
+//! A project: the folder with `profiles/` and `overlays/`, or the built-in ones, and its keys.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::clock;
 use crate::config::{
     BaseSettings, Cluster, Kind, Node, Overrides, ProfileSource, Profiles, RawProfile,
     check_cluster, check_stock_base,
 };
 use crate::error::{Error, Result, ResultExt};
 use crate::home_path::expand;
-use crate::overlay::{Catalog, ClusterContext, Findings, check_roles, check_shared_secrets};
+use crate::lock::{LOCK_FILE, LockBook, LockPolicy};
+use crate::overlay::{
+    Catalog, ClusterContext, Findings, check_roles, check_shared_secrets, pki_needs,
+};
+use crate::pki::{self, Owner, Place, Purpose};
 use crate::plan::{Plan, plan_node};
 use crate::problem::Problem;
 use crate::problems::Problems;
-use crate::secrets::{SecretAccess, SecretMode, Vault};
+use crate::secrets::{Added, SECRETS_FILE, SecretAccess, SecretMode, Tables, Vault, not_ignored};
 use crate::source::BaseRequest;
+
+/// Seconds.
+const DAY: i64 = 86_400;
 
 /// All profiles and roles of a project, checked against each other.
 pub struct Project {
@@ -106,8 +114,9 @@ impl Project {
     /// Plans `nodes`, and tells everything that is wrong with what they are given: keys, secrets, and
     /// secrets that differ between nodes.
     pub fn plans(&self, nodes: &[&Node], mode: SecretMode) -> Result<Vec<Plan>> {
-        let secrets = self.secrets(mode);
         let mut problems = Problems::new();
+        let mode = self.check_keys(nodes, mode, &mut problems)?;
+        let secrets = self.secrets(mode);
         let mut plans = Vec::new();
         for node in nodes {
             plans.extend(problems.keep(self.plan_one(node, &secrets))?);
@@ -119,12 +128,163 @@ impl Project {
 
     /// Plans one node. What all nodes share is checked too.
     pub fn plan(&self, node: &Node, mode: SecretMode) -> Result<Plan> {
+        let mut problems = Problems::new();
+        let mode = self.check_keys(&[node], mode, &mut problems)?;
         let secrets = self.secrets(mode);
         let plan = self.plan_one(node, &secrets)?;
-        let mut problems = Problems::new();
         self.check_shared(&secrets, &mut problems)?;
         problems.report()?;
         Ok(plan)
+    }
+
+    /// Which keys of the cluster `nodes` need.
+    pub fn pki_needs(&self, nodes: &[&Node]) -> Result<BTreeSet<Purpose>> {
+        let redacted = self.secrets(SecretMode::Redact);
+        let mut needs = BTreeSet::new();
+        for node in nodes {
+            needs.extend(pki_needs(&self.catalog, &self.context, node, &redacted)?);
+        }
+        Ok(needs)
+    }
+
+    /// Makes the keys of the cluster that `nodes` need and secrets.toml does not have yet, if nothing else is in
+    /// the way of building the nodes. Returns what the user should know.
+    pub fn make_keys(&self, nodes: &[&Node]) -> Result<Vec<String>> {
+        let needs = self.pki_needs(nodes)?;
+        if needs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let kept = self.vault.kept();
+        let (owner, tables) = (self.owner(), kept.tables()?);
+        if !pki::make_missing(&tables, &needs, &owner)?.is_empty() {
+            self.plans(nodes, SecretMode::Rehearse)?;
+        }
+        let added = kept.add(|tables| pki::make_missing(tables, &needs, &owner))?;
+        let place = kept.path().display();
+        let mut notes = Vec::new();
+        if added != Added::Nothing {
+            notes.push(format!(
+                "{place} holds new keys of this cluster. Keep a copy in a safe place: without the file, \
+                 images that you build later do not fit the cluster, and every node must be flashed again \
+                 (docs/secrets.md)"
+            ));
+        }
+        notes.extend(self.key_notes(nodes)?);
+        Ok(notes)
+    }
+
+    /// What the user should know of secrets.toml: keys that end soon, and that git would take it.
+    pub fn key_notes(&self, nodes: &[&Node]) -> Result<Vec<String>> {
+        let needs = self.pki_needs(nodes)?;
+        let mut problems = Problems::new();
+        let mut notes = self.verify_keys(&needs, &mut problems)?;
+        problems.report()?;
+        if self.vault.kept().path().exists() {
+            notes.extend(not_ignored(self.folder(), SECRETS_FILE));
+        }
+        Ok(notes)
+    }
+
+    /// What secrets.toml holds.
+    pub fn keys(&self) -> Result<Arc<Tables>> {
+        self.vault.kept().tables()
+    }
+
+    /// Where kubeconfigs lead to: the first server.
+    pub fn place(&self) -> Result<Place> {
+        let server = self.cluster.k3s_server();
+        let server = server.ok_or_else(|| Error::usage("no node is a k3s-server"))?;
+        Ok(Place {
+            name: self.cluster.settings.name.clone(),
+            server: format!("https://{}:6443", server.address),
+        })
+    }
+
+    fn owner(&self) -> Owner<'_> {
+        Owner {
+            cluster: &self.cluster.settings.name,
+            domain: &self.cluster.network.domain,
+        }
+    }
+
+    /// Collects what is wrong with the keys that `nodes` need. Returns how secrets are looked up: where the keys
+    /// cannot be read something stands in for them, so that all else is told as well.
+    fn check_keys(
+        &self,
+        nodes: &[&Node],
+        mode: SecretMode,
+        problems: &mut Problems,
+    ) -> Result<SecretMode> {
+        if mode == SecretMode::Redact {
+            return Ok(mode);
+        }
+        let needs = self.pki_needs(nodes)?;
+        let before = problems.len();
+        let verified = self.verify_keys(&needs, problems);
+        problems.keep(verified)?;
+        Ok(match problems.len() == before {
+            true => mode,
+            false => SecretMode::Rehearse,
+        })
+    }
+
+    /// Remembers in imgbuild.lock which authorities `nodes` were built with.
+    pub fn remember_authorities(&self, nodes: &[&Node], policy: &LockPolicy) -> Result<()> {
+        let needs = self.pki_needs(nodes)?;
+        if needs.is_empty() {
+            return Ok(());
+        }
+        let found = pki::landmarks(&*self.keys()?, &needs);
+        let found = found
+            .into_iter()
+            .filter_map(|(name, digest)| Some((name.to_owned(), digest?)));
+        let lock = LockBook::open(self.folder(), policy.clone())?;
+        lock.keep_authorities(found);
+        lock.save()
+    }
+
+    /// Collects authorities that nodes were built with and that secrets.toml does not have: it was lost, or is
+    /// that of another cluster.
+    fn compare_with_lock(
+        &self,
+        needs: &BTreeSet<Purpose>,
+        tables: &Tables,
+        problems: &mut Problems,
+    ) -> Result<()> {
+        let lock = LockBook::open(self.folder(), LockPolicy::Locked)?.content();
+        for (name, found) in pki::landmarks(tables, needs) {
+            let Some(expected) = lock.authority.get(name).filter(|d| Some(**d) != found) else {
+                continue;
+            };
+            let what = match found {
+                None => {
+                    "does not have it: new keys would not fit the nodes that were built with it"
+                }
+                Some(_) => "has another one: what is built with it does not fit the nodes that run",
+            };
+            let what = format!("[authority] {name} is {expected}, and {SECRETS_FILE} {what}");
+            let hint = format!(
+                "copy {SECRETS_FILE} to here from where the nodes were built; for new keys, remove the line from {LOCK_FILE}"
+            );
+            problems.push(Problem::new(LOCK_FILE, what).with_hint(hint));
+        }
+        Ok(())
+    }
+
+    fn verify_keys(
+        &self,
+        needs: &BTreeSet<Purpose>,
+        problems: &mut Problems,
+    ) -> Result<Vec<String>> {
+        if needs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let kept = self.vault.kept();
+        let (place, tables) = (kept.path().display().to_string(), kept.tables()?);
+        self.compare_with_lock(needs, &tables, problems)?;
+        let now = clock::today()? * DAY;
+        let owner = self.owner();
+        Ok(pki::verify(&tables, needs, &owner, (&place, now), problems))
     }
 
     fn secrets(&self, mode: SecretMode) -> SecretAccess {

@@ -35,6 +35,22 @@ impl Url {
         self.url.scheme() == "https"
     }
 
+    /// Host, with the port where the URL has one that is not its scheme's own.
+    pub fn host(&self) -> String {
+        let host = self.url.host_str().unwrap_or_default();
+        match self.url.port() {
+            Some(port) => format!("{host}:{port}"),
+            None => host.to_owned(),
+        }
+    }
+
+    /// The same with more pairs in its query.
+    pub fn with_query(&self, pairs: &[(&str, &str)]) -> Self {
+        let mut url = self.url.clone();
+        url.query_pairs_mut().extend_pairs(pairs);
+        Self { url }
+    }
+
     /// Whether it goes over the network unencrypted.
     pub fn is_plain(&self) -> bool {
         let is_here = match self.url.host() {
@@ -133,6 +149,14 @@ mod tests {
         assert_eq!(name("https://x/a%2Bb%zz%"), "a+b%zz%");
         let beside = url("https://x/a.img.xz?token=1").sha256_beside();
         assert_eq!(beside.as_str(), "https://x/a.img.xz.sha256");
+    }
+
+    #[test]
+    fn hosts_have_their_port_and_queries_grow() {
+        assert_eq!(url("https://me:pw@x:443/a").host(), "x");
+        assert_eq!(url("http://[::1]:5000/a").host(), "[::1]:5000");
+        let asked = url("https://x/token?a=b").with_query(&[("scope", "a:b/c d")]);
+        assert_eq!(asked.as_str(), "https://x/token?a=b&scope=a%3Ab%2Fc+d");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::access_files::{self, AccessFiles};
 use super::bases::{BaseUsage, Demand};
 use super::budget::{self, Shares};
 use super::gather::{Gathered, gather};
@@ -27,6 +28,8 @@ pub struct Built {
     pub nodes: Vec<NodeImages>,
     /// The checksum file, if there is anything in it.
     pub checksums: Option<PathBuf>,
+    /// What lets people into the cluster.
+    pub access: AccessFiles,
     /// Each base once.
     pub bases: Vec<BaseUsage>,
 }
@@ -41,6 +44,7 @@ pub fn build(
     let BuildOptions {
         inputs, outputs, ..
     } = options;
+    make_keys(project, nodes, job)?;
     let plans = project.plans(nodes, SecretMode::Resolve)?;
     emit::prepare_folder(&outputs.folder)?;
     let store = Store::new(inputs.fetch.clone(), job.clone())?;
@@ -78,11 +82,21 @@ pub fn build(
     }
     let checksums = checksums?;
     bases.remember(&store, job);
+    project.remember_authorities(nodes, &inputs.lock)?;
     Ok(Built {
         nodes: outcome.done,
         checksums,
+        access: access_files::write(project, nodes, &outputs.folder)?,
         bases: bases.usage(),
     })
+}
+
+/// Makes what is missing in secrets.toml, and tells of it.
+fn make_keys(project: &Project, nodes: &[&Node], job: &Job) -> Result<()> {
+    for note in project.make_keys(nodes)? {
+        job.progress.note(&note);
+    }
+    Ok(())
 }
 
 /// A node whose image is in memory and in its base, not in a file.
@@ -98,6 +112,7 @@ pub fn patched_node(
     inputs: &Inputs,
     job: &Job,
 ) -> Result<PatchedNode> {
+    make_keys(project, &[node], job)?;
     let plan = project.plan(node, SecretMode::Resolve)?;
     let store = Store::new(inputs.fetch.clone(), job.clone())?;
     let demand = Demand::of_edits();
@@ -116,6 +131,7 @@ pub fn patched_node(
         time: inputs.time.or(base.locked),
         cancel: &job.cancel,
     };
+    project.remember_authorities(&[node], &inputs.lock)?;
     let node = NodeJob {
         plan,
         base,

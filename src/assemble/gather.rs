@@ -1,12 +1,13 @@
 //! All that nodes are made from, pinned, fetched, and held against the nodes.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::base_check::{BaseCheck, facts_of};
 use super::bases::{self, Bases, Demand};
 use super::options::Inputs;
 use super::record_sources::{self, BaseContent, NodeSources};
-use super::{manifests, packages, payloads, requests};
+use super::{images, manifests, packages, payloads, requests};
 use crate::config::Node;
 use crate::error::Result;
 use crate::image::BaseFacts;
@@ -19,7 +20,7 @@ use crate::source::{BaseRequest, Pins, Store};
 /// What nodes are made from.
 pub struct Gathered {
     pub bases: Bases,
-    /// With the packages that they ask for.
+    /// With the packages and container images that they ask for.
     pub plans: Vec<Plan>,
     pub payloads: Payloads,
     /// What each node is made from, in the order of the nodes.
@@ -55,13 +56,24 @@ pub fn gather(
     for plan in &plans {
         manifests::of_plan(plan, &found)?;
     }
+    let of_manifests = match plans.iter().any(|plan| plan.images_of_manifests) {
+        true => images::of_manifests(project, &pins)?,
+        false => BTreeSet::new(),
+    };
+    for plan in &mut plans {
+        let mut names = plan.images.clone();
+        if plan.images_of_manifests {
+            names.extend(of_manifests.iter().cloned());
+        }
+        images::add(plan, &names, &pins, &mut found)?;
+    }
     BaseCheck::new(project, nodes, &plans, &facts, &bases)?.check_room(&found)?;
     let mut sources = Vec::new();
     for ((plan, base), place) in plans.iter().zip(&asked).zip(bases.places()) {
         let content = &contents[place];
         sources.push(record_sources::of_node(plan, base, content, &pins)?);
     }
-    requests::save(&book, project, inputs, store.job())?;
+    requests::save(&pins, project, inputs)?;
     let lock_file = record_sources::lock_file(book.path(), store.job())?;
     for node in &mut sources {
         node.lock_file = lock_file;

@@ -15,6 +15,6 @@ fn text_of(payload: &PayloadRef, payloads: &Payloads) -> Result<Option<Vec<u8>>>
     match payloads.get(payload) {
         Some(LoadedPayload::Bytes(bytes)) => Ok(Some(bytes.clone())),
         Some(LoadedPayload::File(path, _)) => manifest_text(payload, path).map(Some),
-        Some(LoadedPayload::Tree(_)) | None => Ok(None),
+        Some(LoadedPayload::Tree(_) | LoadedPayload::Images(_)) | None => Ok(None),
     }
 }

@@ -1,12 +1,14 @@
 //! From plans to image files: fetches what the plans name, patches one copy-on-write disk a node
 //! over a shared base, and writes the outputs.
 
+mod access_files;
 mod base_check;
 mod bases;
 mod budget;
 mod build;
 mod file_records;
 mod gather;
+mod images;
 mod manifests;
 mod node_job;
 mod node_records;
@@ -22,6 +24,7 @@ mod update;
 mod verify;
 mod whole_disk;
 
+pub use access_files::{AccessFiles, write_kubeconfig};
 pub use base_check::check_with_bases;
 pub use bases::BaseUsage;
 pub use budget::DEFAULT_MEMORY;

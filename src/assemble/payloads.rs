@@ -5,8 +5,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result, ResultExt};
+use crate::kubernetes::is_manifest;
 use crate::patch::{LoadedPayload, Payloads, check_elf};
-use crate::plan::{PayloadRef, Plan, Unpack, manifest_text};
+use crate::plan::{Action, Content, PayloadRef, Plan, Unpack, manifest_text};
 use crate::source::{Pins, tar_member, tar_tree, tree_files, tree_member};
 
 /// Bytes of an ELF file that tell what it is for.
@@ -21,6 +22,18 @@ pub fn load(plans: &[Plan], pins: &Pins<'_>, payloads: &mut Payloads) -> Result<
                     .context(|| format!("payload {} of {}", wanted.request.name, plan.hostname))?;
                 payloads.insert(wanted.clone(), loaded);
             }
+        }
+    }
+    Ok(())
+}
+
+/// Loads those payloads of `plan` that are Kubernetes manifests.
+pub fn load_manifests(plan: &Plan, pins: &Pins<'_>, payloads: &mut Payloads) -> Result<()> {
+    for edit in plan.edits.iter().filter(|edit| is_manifest(&edit.path)) {
+        if let Action::Write(Content::Payload(wanted), _) = &edit.action {
+            let loaded = load_one(wanted, pins)
+                .context(|| format!("payload {} of {}", wanted.request.name, plan.hostname))?;
+            payloads.insert(wanted.as_ref().clone(), loaded);
         }
     }
     Ok(())
@@ -89,7 +102,7 @@ fn head(payload: &LoadedPayload) -> Result<Vec<u8>> {
     match payload {
         LoadedPayload::File(path, _) => read_head(path),
         LoadedPayload::Bytes(bytes) => Ok(bytes.iter().take(ELF_HEAD).copied().collect()),
-        LoadedPayload::Tree(_) => Ok(Vec::new()),
+        LoadedPayload::Tree(_) | LoadedPayload::Images(_) => Ok(Vec::new()),
     }
 }
 

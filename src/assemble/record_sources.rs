@@ -4,16 +4,16 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::packages;
+use super::{images, packages};
 use crate::debian::Status;
 use crate::digest::Digest;
 use crate::error::{Result, ResultExt};
 use crate::image::BaseFacts;
 use crate::job::Job;
-use crate::lock::{ArchiveEntry, PackageEntry};
+use crate::lock::{ArchiveEntry, PackageEntry, Verified};
 use crate::plan::Plan;
 use crate::records::{BasePackage, SourceFile};
-use crate::source::{BasePackages, BaseRequest, Pins};
+use crate::source::{BasePackages, BaseRequest, ContainerImages, Pins};
 
 /// Says which release of Debian a base is (os-release(5)).
 const RELEASE: [&str; 2] = ["/usr/lib/os-release", "/etc/os-release"];
@@ -110,9 +110,18 @@ pub fn of_node(
     };
     let mut payloads = BTreeSet::new();
     for payload in plan.payloads() {
-        if !is_package(payload.request.sha256) {
+        if !is_package(payload.request.sha256) && !images::is_archive(payload) {
             payloads.insert(SourceFile::of(&pins.payload(&payload.request)?));
         }
+    }
+    for image in images::pinned(&plan.images, pins)? {
+        payloads.insert(SourceFile {
+            url: Some(ContainerImages::new(pins.store()).url(&image)?.public()),
+            sha256: image.sha256,
+            size: Some(image.size),
+            verified: image.verified.iter().map(Verified::to_string).collect(),
+            name: image.name,
+        });
     }
     let from: BTreeSet<&String> = packages.iter().map(|package| &package.archive).collect();
     let mut archives = pins.book().content().archive;

@@ -2,24 +2,24 @@
 
 use std::collections::BTreeSet;
 
-use super::bases;
 use super::options::Inputs;
+use super::{bases, images};
 use crate::config::Node;
 use crate::error::Result;
-use crate::job::Job;
-use crate::lock::{FileKind, LockBook, PackageWish, PayloadRequest, Wanted};
+use crate::lock::{FileKind, PackageWish, PayloadRequest, Wanted};
 use crate::project::Project;
 use crate::secrets::SecretMode;
-use crate::source::BaseRequest;
+use crate::source::{BaseRequest, Pins};
 
 /// Writes what is new in `book`. What took the place of an older request of the project replaces it.
-pub fn save(book: &LockBook, project: &Project, inputs: &Inputs, job: &Job) -> Result<()> {
+pub fn save(pins: &Pins<'_>, project: &Project, inputs: &Inputs) -> Result<()> {
+    let (book, job) = (pins.book(), pins.store().job());
     if !book.is_changed() {
         return Ok(());
     }
     // Nodes that cannot be planned now may still want what is pinned.
     let nodes = project.select(&[], true)?;
-    if let Ok(asked) = requests(project, &nodes, inputs) {
+    if let Ok(asked) = all_requests(project, &nodes, inputs, pins) {
         book.retire(&asked.wanted());
     }
     let (existed, path) = (book.existed(), book.path().display());
@@ -46,6 +46,8 @@ pub struct Requests {
     pub payloads: Vec<PayloadRequest>,
     /// Debian packages, with the base that they are for.
     pub packages: BTreeSet<(String, Vec<String>)>,
+    /// Container images, by their names in full.
+    pub images: BTreeSet<String>,
 }
 
 /// What `nodes` ask for. No secret is needed to know it.
@@ -56,6 +58,7 @@ pub fn requests(project: &Project, nodes: &[&Node], inputs: &Inputs) -> Result<R
         let payloads = plan.payloads();
         let payloads = payloads.into_iter().map(|payload| payload.request.clone());
         requests.payloads.extend(payloads);
+        requests.images.extend(plan.images.iter().cloned());
         let base = bases::request(project, node, inputs)?;
         if !plan.packages.is_empty() {
             let set = (base.name(), plan.packages.clone());
@@ -70,6 +73,18 @@ pub fn requests(project: &Project, nodes: &[&Node], inputs: &Inputs) -> Result<R
     Ok(requests)
 }
 
+/// The same with the container images that manifests name, which are looked at for it.
+pub fn all_requests(
+    project: &Project,
+    nodes: &[&Node],
+    inputs: &Inputs,
+    pins: &Pins<'_>,
+) -> Result<Requests> {
+    let mut asked = requests(project, nodes, inputs)?;
+    asked.images.extend(images::of_manifests(project, pins)?);
+    Ok(asked)
+}
+
 impl Requests {
     /// The same, as the lock file knows them.
     pub fn wanted(&self) -> Wanted {
@@ -82,7 +97,13 @@ impl Requests {
                 .chain(payloads.map(of(FileKind::Payload)))
                 .collect(),
             package_sets: self.packages.clone(),
+            images: self.images.clone(),
         }
+    }
+
+    /// Whether `name` is that of an image, in full.
+    pub fn is_image(&self, name: &str) -> bool {
+        self.images.contains(name)
     }
 
     /// Whether only payloads are called `name`.
@@ -96,6 +117,11 @@ impl Requests {
         let wishes = self.packages.iter().flat_map(|(_, wishes)| wishes);
         let packages = wishes.filter_map(|wish| PackageWish::parse(wish).ok());
         let packages = packages.flat_map(|wish| wish.names);
-        files.map(|(_, name, _)| name).chain(packages).collect()
+        let images = self.images.iter().cloned();
+        files
+            .map(|(_, name, _)| name)
+            .chain(packages)
+            .chain(images)
+            .collect()
     }
 }

@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use super::base_check::facts_of;
 use super::bases::{self, Bases, Demand};
 use super::options::Inputs;
-use super::packages;
-use super::requests::{self, requests};
+use super::requests::{self, Requests, all_requests, requests};
+use super::{images, packages};
 use crate::config::Node;
 use crate::error::{Error, Result, ResultExt};
 use crate::job::Job;
 use crate::lock::{Change, LOCK_FILE, LockBook, LockPolicy, PackageEntry};
+use crate::oci::ImageName;
 use crate::plan::Plan;
 use crate::project::Project;
 use crate::secrets::SecretMode;
@@ -29,6 +30,7 @@ pub fn update(
 ) -> Result<Vec<Change>> {
     let nodes = project.select(&[], true)?;
     let asked = requests(project, &nodes, inputs)?;
+    let names = &in_full(names, &asked);
     let book = LockBook::open(
         project.folder(),
         LockPolicy::Renew(names.iter().cloned().collect()),
@@ -42,7 +44,10 @@ pub fn update(
     for payload in &asked.payloads {
         pins.payload(payload)?;
     }
-    if names.is_empty() || names.iter().any(|name| !asked.is_payload(name)) {
+    let asked = all_requests(project, &nodes, inputs, &pins)?;
+    images::pinned(&asked.images, &pins)?;
+    let is_file = |name: &String| asked.is_payload(name) || asked.is_image(name);
+    if names.is_empty() || names.iter().any(|name| !is_file(name)) {
         packages_of(project, &nodes, inputs, &pins)?;
     }
     book.retire(&asked.wanted());
@@ -70,10 +75,10 @@ impl std::fmt::Display for Fetched {
 
 /// Brings all that `nodes` are made from into the cache, so that a build works offline.
 pub fn fetch(project: &Project, nodes: &[&Node], inputs: &Inputs, job: &Job) -> Result<Fetched> {
-    let asked = requests(project, nodes, inputs)?;
     let book = LockBook::open(project.folder(), inputs.lock.clone())?;
     let store = Store::new(inputs.fetch.clone(), job.clone())?;
     let pins = Pins::new(&store, &book);
+    let asked = all_requests(project, nodes, inputs, &pins)?;
     let mut paths = BTreeSet::new();
     for base in &asked.bases {
         paths.insert(pins.store().fetch(&pins.base(base)?)?);
@@ -84,7 +89,9 @@ pub fn fetch(project: &Project, nodes: &[&Node], inputs: &Inputs, job: &Job) -> 
     for package in packages_of(project, nodes, inputs, &pins)? {
         paths.insert(pins.fetch_package(&package)?);
     }
-    requests::save(&book, project, inputs, job)?;
+    let images = images::pinned(&asked.images, &pins)?;
+    paths.extend(images::fetched(&images, &pins)?);
+    requests::save(&pins, project, inputs)?;
     let sizes = paths.iter().filter_map(|path| path.metadata().ok());
     Ok(Fetched {
         files: paths.len(),
@@ -118,6 +125,17 @@ fn packages_of(
     }
     bases.remember(pins.store(), pins.store().job());
     Ok(found)
+}
+
+/// Names of images may be short, as people write them.
+fn in_full(names: &[String], asked: &Requests) -> Vec<String> {
+    let known = asked.names();
+    let full = |name: &String| {
+        let full = ImageName::parse(name).ok().map(|image| image.to_string());
+        let full = full.filter(|full| !known.contains(name) && asked.is_image(full));
+        full.unwrap_or_else(|| name.clone())
+    };
+    names.iter().map(full).collect()
 }
 
 fn refuse_unknown(names: &[String], asked: &BTreeSet<String>, book: &LockBook) -> Result<()> {

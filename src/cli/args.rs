@@ -8,6 +8,7 @@ use super::check::CheckArgs;
 use super::fetch::FetchArgs;
 use super::flash::FlashArgs;
 use super::init::InitArgs;
+use super::kubeconfig::KubeconfigArgs;
 use super::plan::PlanArgs;
 use super::shared_args::GlobalArgs;
 use super::update::UpdateArgs;
@@ -50,6 +51,11 @@ pub enum Command {
     Update(UpdateArgs),
     /// Download everything that nodes are made from, for builds with --offline
     Fetch(FetchArgs),
+    /// Make a kubeconfig for the cluster, with a certificate of its own
+    ///
+    /// A build of the first server writes one to out/kubeconfig, which lasts 30 days. It is valid as soon
+    /// as the cluster has booted. The keys are those of secrets.toml.
+    Kubeconfig(KubeconfigArgs),
     /// Show or empty the cache of downloads
     Cache(CacheArgs),
     /// Write a node, or a finished image, to a card

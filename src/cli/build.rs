@@ -93,6 +93,15 @@ pub fn run(args: &BuildArgs, global: &GlobalArgs, job: &Job) -> Result<()> {
     if let Some(sums) = &built.checksums {
         output::line(sums.display())?;
     }
+    let access = &built.access;
+    for path in access
+        .kubeconfig
+        .iter()
+        .map(|(path, _)| path)
+        .chain(&access.local_ca)
+    {
+        output::line(path.display())?;
+    }
     for line in next_steps(&project, &nodes, &built)? {
         job.progress.note(&line);
     }

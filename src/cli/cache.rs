@@ -1,6 +1,7 @@
 //! `imgbuild cache`: what is in the cache, and removing what nobody uses.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use clap::{Args, Subcommand};
 
@@ -11,7 +12,7 @@ use crate::error::Result;
 use crate::job::Job;
 use crate::lock::{LockBook, LockPolicy};
 use crate::size::human;
-use crate::source::{CachedFile, FetchOptions, cached_files, unused};
+use crate::source::{CachedFile, FetchOptions, blobs_of, cached_files, unused};
 
 /// Days after which what nobody used is removed.
 const UNUSED_DAYS: u64 = 30;
@@ -57,7 +58,7 @@ pub fn run(args: &CacheArgs, global: &GlobalArgs, job: &Job) -> Result<()> {
             unused_for,
             dry_run,
         } => {
-            let removed = unused(&files, unused_for, &pinned(global)?);
+            let removed = unused(&files, unused_for, &pinned(global, &folder)?);
             for file in &removed {
                 if !dry_run {
                     file.remove()?;
@@ -77,11 +78,12 @@ pub fn run(args: &CacheArgs, global: &GlobalArgs, job: &Job) -> Result<()> {
 }
 
 /// What the project of this folder pins.
-fn pinned(global: &GlobalArgs) -> Result<BTreeSet<Digest>> {
+fn pinned(global: &GlobalArgs, cache: &Path) -> Result<BTreeSet<Digest>> {
     let folder = global.project.as_deref().unwrap_or(".".as_ref());
-    Ok(LockBook::open(folder, LockPolicy::Locked)?
-        .content()
-        .digests())
+    let lock = LockBook::open(folder, LockPolicy::Locked)?.content();
+    let mut pinned = lock.digests();
+    pinned.extend(blobs_of(cache, &lock.image)?);
+    Ok(pinned)
 }
 
 fn describe(file: &CachedFile) -> String {

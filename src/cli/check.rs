@@ -35,7 +35,7 @@ pub fn run(args: &CheckArgs, global: &GlobalArgs, job: &Job) -> Result<()> {
     let mode = if args.no_secrets {
         SecretMode::Redact
     } else {
-        SecretMode::Resolve
+        SecretMode::Rehearse
     };
     let plans = problems.keep(project.plans(&nodes, mode))?;
     if let (Some(image), Some(plans)) = (&args.base, &plans) {
@@ -57,6 +57,11 @@ pub fn run(args: &CheckArgs, global: &GlobalArgs, job: &Job) -> Result<()> {
         .collect();
     for note in &project.notes {
         job.progress.note(note);
+    }
+    if !args.no_secrets {
+        for note in project.key_notes(&nodes)? {
+            job.progress.note(&note);
+        }
     }
     job.progress.note(&format!(
         "{} {} OK: {}",

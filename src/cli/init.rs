@@ -21,6 +21,15 @@ pub struct InitArgs {
     pub overlays: bool,
 }
 
+/// Keys, and images that hold them.
+const IGNORED: &str = "\
+# Keys of the cluster, made by the first build.
+/secrets.toml
+/.secrets.toml.*
+# Images hold keys too.
+/out/
+";
+
 /// Writes the folders.
 pub fn run(args: &InitArgs, global: &GlobalArgs) -> Result<()> {
     let folder = args.folder.as_ref().or(global.project.as_ref());
@@ -29,7 +38,16 @@ pub fn run(args: &InitArgs, global: &GlobalArgs) -> Result<()> {
     if args.overlays {
         write_folder(&folder.join("overlays"), &Catalog::built_in_files())?;
     }
-    Ok(())
+    write_gitignore(&folder.join(".gitignore"))
+}
+
+/// What git must not take. A file that is there stays as it is: builds tell what is missing in it.
+fn write_gitignore(path: &Path) -> Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
+    fs::write(path, IGNORED).context(|| format!("writing {}", path.display()))?;
+    output::line(path.display())
 }
 
 fn write_folder(folder: &Path, files: &[(String, Vec<u8>)]) -> Result<()> {

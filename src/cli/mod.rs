@@ -12,6 +12,7 @@ mod default_command;
 mod fetch;
 mod flash;
 mod init;
+mod kubeconfig;
 mod next_steps;
 mod open;
 mod output;

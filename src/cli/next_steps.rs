@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::assemble::Built;
+use crate::assemble::{AccessFiles, Built};
 use crate::config::Node;
 use crate::error::Result;
 use crate::project::Project;
@@ -30,6 +30,7 @@ pub fn next_steps(project: &Project, nodes: &[&Node], built: &Built) -> Result<V
     if logins.len() > MANY {
         lines.push(format!("  … and {} more nodes", logins.len() - MANY));
     }
+    lines.extend(access(&built.access));
     for node in nodes {
         let next = project.plan(node, SecretMode::Redact)?.next;
         lines.extend(next.into_iter().map(|line| format!("  {line}")));
@@ -53,6 +54,31 @@ fn flash(image: &Path) -> Vec<String> {
         format!("     or: {unpack} {path} | {dd}"),
         "     or: Raspberry Pi Imager, Use custom, without its customisation settings".to_owned(),
     ]
+}
+
+/// How to enter the cluster, and what devices must be told to trust.
+fn access(files: &AccessFiles) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some((path, until)) = &files.kubeconfig {
+        let path = quoted(&path.to_string_lossy());
+        lines.push(format!("  kubectl: kubectl --kubeconfig {path} get nodes"));
+        lines.push(format!(
+            "     (until {until}; imgbuild kubeconfig makes another)"
+        ));
+    }
+    if let Some(path) = &files.foreign {
+        let path = path.display();
+        lines.push(format!(
+            "  kubectl: {path} is not imgbuild's and was left alone; imgbuild kubeconfig --out FILE makes another"
+        ));
+    }
+    if let Some(path) = &files.local_ca {
+        let path = quoted(&path.to_string_lossy());
+        lines.push(format!(
+            "  TLS: let your devices trust {path} (docs/secrets.md)"
+        ));
+    }
+    lines
 }
 
 fn login(node: &Node) -> Option<String> {

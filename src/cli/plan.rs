@@ -43,7 +43,7 @@ pub fn run(args: &PlanArgs, global: &GlobalArgs, job: &Job) -> Result<()> {
     let project = open_project(global, &args.project, &args.nodes.profile, job)?;
     let nodes = project.select(&args.nodes.profile, args.nodes.all)?;
     let mut plans = project.plans(&nodes, SecretMode::Redact)?;
-    add_pinned_packages(&project, &nodes, &mut plans)?;
+    add_pinned(&project, &nodes, &mut plans)?;
     if let Some(path) = &args.show {
         output::text(&shown(&plans, path)?)?;
     } else if args.json {
@@ -55,12 +55,13 @@ pub fn run(args: &PlanArgs, global: &GlobalArgs, job: &Job) -> Result<()> {
     Ok(())
 }
 
-/// What imgbuild.lock says that their packages are.
-fn add_pinned_packages(project: &Project, nodes: &[&Node], plans: &mut [Plan]) -> Result<()> {
+/// What imgbuild.lock says that their packages and container images are.
+fn add_pinned(project: &Project, nodes: &[&Node], plans: &mut [Plan]) -> Result<()> {
     let lock = LockBook::open(project.folder(), LockPolicy::Locked)?.content();
     for (node, plan) in nodes.iter().zip(plans) {
         let base = BaseRequest::from_setting(&node.base.image, node.base.sha256.as_deref())?;
         plan.pinned = lock.shown_packages(&base.name(), &plan.packages);
+        plan.pinned_images = lock.shown_images(&plan.images);
     }
     Ok(())
 }

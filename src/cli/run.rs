@@ -6,7 +6,9 @@ use clap::{CommandFactory, Parser};
 
 use super::args::{Cli, Command};
 use super::default_command::with_command;
-use super::{build, cache, check, fetch, flash, init, output, plan, report, update, verify};
+use super::{
+    build, cache, check, fetch, flash, init, kubeconfig, output, plan, report, update, verify,
+};
 use crate::error::{Error, Result, exit_code};
 use crate::job::{Cancel, Job};
 
@@ -59,6 +61,7 @@ fn dispatch(cli: Cli) -> Result<()> {
         Command::Init(args) => init::run(args, global),
         Command::Update(args) => update::run(args, global, &job),
         Command::Fetch(args) => fetch::run(args, global, &job),
+        Command::Kubeconfig(args) => kubeconfig::run(args, global, &job),
         Command::Cache(args) => cache::run(args, global, &job),
         Command::Flash(args) => flash::run(args, global, &job),
         Command::Verify(args) => verify::run(args, global, &job),

@@ -14,7 +14,7 @@ use crate::lock::LOCK_FILE;
 /// Arguments of `imgbuild update`.
 #[derive(Debug, Args)]
 pub struct UpdateArgs {
-    /// Base, payload or package to look up again [default: everything]
+    /// Base, payload, package or container image to look up again [default: everything]
     pub names: Vec<String>,
     /// Show what would move, and leave imgbuild.lock as it is
     #[arg(long)]

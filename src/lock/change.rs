@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::entries::{FileEntry, PackageEntry};
+use super::entries::{FileEntry, ImageEntry, PackageEntry};
+use crate::digest::Digest;
 
 /// One thing that is pinned, was, or is pinned otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +52,18 @@ impl Change {
             new,
         })
     }
+
+    /// An image that is pinned, was, or is pinned otherwise; `None`: a node gets the same.
+    pub fn of_image(old: Option<&ImageEntry>, new: Option<&ImageEntry>) -> Option<Self> {
+        let name = &old.or(new)?.name;
+        let digest = |image: Option<&ImageEntry>| image.map(|found| found.sha256);
+        let (old, new) = (digest(old), digest(new));
+        (old != new).then(|| Self {
+            name: format!("image {name}"),
+            old: old.map(short),
+            new: new.map(short),
+        })
+    }
 }
 
 impl fmt::Display for Change {
@@ -74,6 +87,10 @@ fn summary(entry: &FileEntry) -> String {
 
 /// Enough of the digest to tell two files apart.
 fn content(entry: &FileEntry) -> String {
-    let digest: String = entry.sha256.to_string().chars().take(12).collect();
-    format!("sha256 {digest}…")
+    short(entry.sha256)
+}
+
+fn short(digest: Digest) -> String {
+    let digits: String = digest.to_string().chars().take(12).collect();
+    format!("sha256 {digits}…")
 }

@@ -138,6 +138,43 @@ pub struct PackageEntry {
     pub locked: Moment,
 }
 
+/// A container image, as it is for a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImageEntry {
+    /// What was asked for, in full: `docker.io/library/nginx:1.27`.
+    pub name: String,
+    /// Of its manifest for linux/arm64, which names everything else of it.
+    pub sha256: Digest,
+    /// Of the index that the name stood for, when it stood for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<Digest>,
+    /// Bytes of its manifest, configuration and layers.
+    pub size: u64,
+    pub locked: Moment,
+    pub verified: Vec<Verified>,
+}
+
+/// A container image as plans show it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PinnedImage {
+    pub name: String,
+    pub sha256: Digest,
+    /// Bytes.
+    pub size: u64,
+}
+
+impl ImageEntry {
+    /// The same, as plans show it.
+    pub fn shown(&self) -> PinnedImage {
+        PinnedImage {
+            name: self.name.clone(),
+            sha256: self.sha256,
+            size: self.size,
+        }
+    }
+}
+
 impl PackageSet {
     /// `packages` of this set, as plans show them.
     pub fn shown(&self, packages: &[PackageEntry]) -> Vec<PinnedPackage> {

@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use super::change::Change;
-use super::entries::{ArchiveEntry, FileEntry, PackageEntry, PackageSet};
+use super::entries::{ArchiveEntry, FileEntry, ImageEntry, PackageEntry, PackageSet};
 use super::lock_file::{FileKind, LOCK_FILE, LockFile};
 use super::moment::Moment;
+use crate::digest::Digest;
 use crate::error::{Error, Result, ResultExt};
 use crate::parallel;
 use crate::whole_file;
@@ -34,6 +35,8 @@ pub struct Wanted {
     pub files: BTreeSet<(FileKind, String, String)>,
     /// Sets of packages, by base and names.
     pub package_sets: BTreeSet<(String, Vec<String>)>,
+    /// Container images, by their names in full.
+    pub images: BTreeSet<String>,
 }
 
 /// The lock file of a run. Threads may share it.
@@ -171,6 +174,31 @@ impl LockBook {
         Ok(())
     }
 
+    /// What the name of an image, in full, stands for, unless it is to be looked up.
+    pub fn image(&self, name: &str) -> Option<ImageEntry> {
+        let state = parallel::lock(&self.state);
+        if self.is_renewed([name]) && !state.renewed.contains(&image_key(name)) {
+            return None;
+        }
+        state.now.image(name).cloned()
+    }
+
+    /// Pins an image, and returns what is pinned: one that is still the same keeps its time.
+    pub fn keep_image(&self, mut entry: ImageEntry) -> Result<ImageEntry> {
+        self.may_resolve(&entry.name, "linux/arm64")?;
+        let mut state = parallel::lock(&self.state);
+        state.renewed.insert(image_key(&entry.name));
+        let old = state.now.image(&entry.name).cloned();
+        let change = Change::of_image(old.as_ref(), Some(&entry));
+        if let (Some(old), None) = (&old, &change) {
+            entry.locked = old.locked;
+        }
+        state.changes.extend(change);
+        state.now.image.retain(|other| other.name != entry.name);
+        state.now.image.push(entry.clone());
+        Ok(entry)
+    }
+
     /// The newest InRelease that was ever believed of an archive.
     pub fn archive(&self, name: &str) -> Option<ArchiveEntry> {
         let state = parallel::lock(&self.state);
@@ -180,6 +208,15 @@ impl LockBook {
             .iter()
             .find(|archive| archive.name == name)
             .cloned()
+    }
+
+    /// Remembers the authorities that nodes were built with, by their names in secrets.toml. A run that may not
+    /// add pins leaves them out.
+    pub fn keep_authorities(&self, authorities: impl IntoIterator<Item = (String, Digest)>) {
+        if self.policy != LockPolicy::Locked {
+            let mut state = parallel::lock(&self.state);
+            state.now.authority.extend(authorities);
+        }
     }
 
     /// Everything that is pinned.
@@ -203,6 +240,7 @@ impl LockBook {
         }
         if everything {
             state.retire_package_sets(wanted);
+            state.retire_images(wanted);
         }
     }
 
@@ -308,6 +346,22 @@ impl State {
             self.now.archive.clear();
         }
     }
+
+    fn retire_images(&mut self, wanted: &Wanted) {
+        let images = std::mem::take(&mut self.now.image);
+        let (stays, gone): (Vec<_>, Vec<_>) = images
+            .into_iter()
+            .partition(|image| wanted.images.contains(&image.name));
+        let gone = gone
+            .iter()
+            .filter_map(|image| Change::of_image(Some(image), None));
+        self.changes.extend(gone);
+        self.now.image = stays;
+    }
+}
+
+fn image_key(name: &str) -> String {
+    format!("image {name}")
 }
 
 fn file_key(kind: FileKind, name: &str, request: &str) -> String {
@@ -365,6 +419,9 @@ fn add_theirs(ours: &mut LockFile, before: &LockFile, theirs: &LockFile) {
             }
         }
     }
+    for (name, digest) in &theirs.authority {
+        ours.authority.entry(name.clone()).or_insert(*digest);
+    }
     for set in &theirs.package_set {
         let known = |file: &LockFile| {
             let mut sets = file.package_set.iter();
@@ -379,6 +436,12 @@ fn add_theirs(ours: &mut LockFile, before: &LockFile, theirs: &LockFile) {
             }
         }
         ours.package_set.push(set.clone());
+    }
+    for image in &theirs.image {
+        let known = |file: &LockFile| file.image(&image.name).is_some();
+        if !known(before) && !known(ours) {
+            ours.image.push(image.clone());
+        }
     }
     for archive in &theirs.archive {
         if ours.archive.iter().all(|other| other.name != archive.name) {
@@ -406,7 +469,6 @@ mod tests {
     use super::super::pin::ImageFacts;
     use super::super::verified::Verified;
     use super::*;
-    use crate::digest::Digest;
 
     fn entry(sha256: &str, locked: i64, verified: Verified) -> FileEntry {
         FileEntry {
@@ -445,6 +507,60 @@ mod tests {
         let moved = entry("b", 30, Verified::Index);
         let kept = again.keep_file(FileKind::Base, moved.clone()).unwrap();
         assert_eq!((kept, again.changes().len()), (moved, 1));
+    }
+
+    fn image(name: &str, content: &str, locked: i64) -> ImageEntry {
+        ImageEntry {
+            name: name.into(),
+            sha256: Digest::of_bytes(content),
+            index: None,
+            size: 1,
+            locked: Moment(locked),
+            verified: vec![Verified::FirstUse],
+        }
+    }
+
+    #[test]
+    fn images_move_when_they_are_renewed_and_leave_when_all_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = LockBook::open(folder.path(), LockPolicy::Add).unwrap();
+        for (name, content) in [("a", "1"), ("b", "1")] {
+            first.keep_image(image(name, content, 1)).unwrap();
+        }
+        first.save().unwrap();
+        let renewing = |names: &[&str]| {
+            let names = names.iter().map(|name| (*name).to_owned()).collect();
+            LockBook::open(folder.path(), LockPolicy::Renew(names)).unwrap()
+        };
+        let one = renewing(&["a"]);
+        assert_eq!(
+            (one.image("a"), one.image("b")),
+            (None, Some(image("b", "1", 1)))
+        );
+        assert_eq!(
+            one.keep_image(image("a", "1", 2)).unwrap(),
+            image("a", "1", 1)
+        );
+        one.keep_image(image("a", "2", 3)).unwrap();
+        assert_eq!(one.image("a"), Some(image("a", "2", 3)));
+        one.retire(&Wanted::default());
+        one.save().unwrap();
+        let all = renewing(&[]);
+        all.keep_image(image("a", "2", 4)).unwrap();
+        all.retire(&Wanted {
+            images: BTreeSet::from(["a".to_owned()]),
+            ..Wanted::default()
+        });
+        let changes: Vec<String> = all.changes().iter().map(ToString::to_string).collect();
+        assert_eq!(changes.len(), 1, "{changes:?}");
+        assert!(
+            changes[0].contains("image b: sha256 6b86b273ff34… is no longer pinned"),
+            "{changes:?}"
+        );
+        all.save().unwrap();
+        let locked = LockBook::open(folder.path(), LockPolicy::Locked).unwrap();
+        assert_eq!(locked.content().image, [image("a", "2", 3)]);
+        assert!(locked.keep_image(image("c", "1", 1)).is_err());
     }
 
     #[test]

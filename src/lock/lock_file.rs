@@ -3,11 +3,13 @@
 //! TOML with arrays of tables, sorted, one value a line, so that a pin that moves is one hunk of a
 //! diff. Every entry keeps the request it answers: that makes out of date decidable.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::entries::{ArchiveEntry, FileEntry, PackageEntry, PackageSet, PinnedPackage};
+use super::entries::{
+    ArchiveEntry, FileEntry, ImageEntry, PackageEntry, PackageSet, PinnedImage, PinnedPackage,
+};
 use crate::digest::Digest;
 use crate::error::{Error, Result, ResultExt};
 
@@ -32,6 +34,10 @@ pub enum FileKind {
 #[serde(deny_unknown_fields)]
 pub struct LockFile {
     version: u32,
+    /// SHA-256 of the certificates of authorities in secrets.toml, by their names there. The file itself is in
+    /// nobody's repository: this tells that it is missing.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub authority: BTreeMap<String, Digest>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub base: Vec<FileEntry>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -42,6 +48,8 @@ pub struct LockFile {
     pub package_set: Vec<PackageSet>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub package: Vec<PackageEntry>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub image: Vec<ImageEntry>,
 }
 
 /// The version alone, whatever else there is.
@@ -54,11 +62,13 @@ impl Default for LockFile {
     fn default() -> Self {
         Self {
             version: VERSION,
+            authority: BTreeMap::new(),
             base: Vec::new(),
             payload: Vec::new(),
             archive: Vec::new(),
             package_set: Vec::new(),
             package: Vec::new(),
+            image: Vec::new(),
         }
     }
 }
@@ -147,6 +157,17 @@ impl LockFile {
             .unwrap_or_default()
     }
 
+    /// The image of this name, in full.
+    pub fn image(&self, name: &str) -> Option<&ImageEntry> {
+        self.image.iter().find(|image| image.name == name)
+    }
+
+    /// What is pinned of the images with these names, in full.
+    pub fn shown_images(&self, names: &BTreeSet<String>) -> Vec<PinnedImage> {
+        let found = names.iter().filter_map(|name| self.image(name));
+        found.map(ImageEntry::shown).collect()
+    }
+
     /// The names by which pins can be told to move.
     pub fn names(&self) -> BTreeSet<String> {
         let files = self
@@ -155,10 +176,11 @@ impl LockFile {
             .chain(&self.payload)
             .map(|entry| &entry.name);
         let packages = self.package.iter().map(|package| &package.name);
-        files.chain(packages).cloned().collect()
+        let images = self.image.iter().map(|image| &image.name);
+        files.chain(packages).chain(images).cloned().collect()
     }
 
-    /// The digests of all files that are pinned.
+    /// The digests of all files that are pinned; of images those of their manifests.
     pub fn digests(&self) -> BTreeSet<Digest> {
         let files = self
             .base
@@ -167,6 +189,7 @@ impl LockFile {
             .map(|entry| entry.sha256);
         files
             .chain(self.package.iter().map(|package| package.sha256))
+            .chain(self.image.iter().map(|image| image.sha256))
             .collect()
     }
 
@@ -188,6 +211,7 @@ impl LockFile {
         self.package_set
             .sort_by(|a, b| (&a.base, &a.request, a.status).cmp(&(&b.base, &b.request, b.status)));
         self.package.sort_by_key(PackageEntry::key);
+        self.image.sort_by(|a, b| a.name.cmp(&b.name));
     }
 
     /// Nothing stands in it twice, and sets install packages that are in it.
@@ -214,6 +238,12 @@ impl LockFile {
         for package in &self.package {
             if !keys.insert(package.key()) {
                 return refuse(format!("package {} is pinned twice", package.key()));
+            }
+        }
+        let mut images = BTreeSet::new();
+        for image in &self.image {
+            if !images.insert(&image.name) {
+                return refuse(format!("image {} is pinned twice", image.name));
             }
         }
         for set in &self.package_set {

@@ -11,7 +11,10 @@ mod request;
 mod verified;
 
 pub use change::Change;
-pub use entries::{ArchiveEntry, FileEntry, PackageEntry, PackageSet, PinnedPackage, Upgrade};
+pub use entries::{
+    ArchiveEntry, FileEntry, ImageEntry, PackageEntry, PackageSet, PinnedImage, PinnedPackage,
+    Upgrade,
+};
 pub use lock_book::{LockBook, LockPolicy, Wanted};
 pub use lock_file::{FileKind, LOCK_FILE, LockFile};
 pub use moment::Moment;

@@ -8,10 +8,12 @@ use super::account_spec::AccountSpec;
 use super::files::{Entry, MANIFEST, OverlayFile, Part, clean_path, overlay_files};
 use super::manifest_spec::ManifestSpec;
 use super::payload_spec::{Payload, is_template, parse_mode};
+use super::pki_use::PkiUse;
 use super::required::Required;
 use super::secret_use::SecretUse;
 use crate::config::{Field, Item, Kind, Origin, Pattern, Table, Value};
 use crate::error::{Error, Result};
+use crate::pki::Purpose;
 use crate::problem::Problem;
 use crate::problems::Problems;
 use crate::suggest::did_you_mean;
@@ -55,6 +57,9 @@ pub struct Manifest {
     pub options: BTreeMap<String, OptionSpec>,
     #[serde(default)]
     pub secrets: BTreeMap<String, SecretUse>,
+    /// Keys of the cluster that the role uses.
+    #[serde(default)]
+    pub pki: BTreeMap<Purpose, PkiUse>,
     #[serde(default)]
     pub payload: Vec<Payload>,
     #[serde(default)]
@@ -64,6 +69,8 @@ pub struct Manifest {
     pub accounts: BTreeMap<String, AccountSpec>,
     #[serde(default)]
     pub packages: Packages,
+    #[serde(default)]
+    pub images: Images,
     #[serde(default)]
     pub units: Units,
     #[serde(default)]
@@ -157,6 +164,16 @@ pub struct OptionSpec {
 #[serde(deny_unknown_fields, default)]
 pub struct Packages {
     pub install: Vec<String>,
+}
+
+/// Container images that are to be on the card.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Images {
+    /// Templates: names with blanks between them, or nothing.
+    pub pull: Vec<String>,
+    /// Expression: whether the images that the manifests of the cluster's servers name are to be there as well.
+    pub of_manifests: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

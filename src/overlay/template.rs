@@ -12,6 +12,7 @@ use super::functions;
 use super::host_key::HostKey;
 use super::required::Required;
 use super::role::Role;
+use super::role_keys::RoleKeys;
 use super::secret_use::key_of;
 use crate::config::{Node, Origin};
 use crate::error::{Error, Result};
@@ -73,6 +74,11 @@ impl Renderer {
     pub fn new(role: &Role, node: &Node, context: Value, access: SecretAccess) -> Self {
         let used = Arc::new(AtomicBool::new(false));
         let failure = Arc::new(Mutex::new(None));
+        let keys = RoleKeys::new(role, &access);
+        let context = match role.manifest.pki.is_empty() {
+            true => context,
+            false => context! { pki => keys.public(), ..context },
+        };
         let secrets = Arc::new(RoleSecrets {
             access,
             references: node.secrets.clone(),
@@ -99,6 +105,16 @@ impl Renderer {
             let value = get_secret(name)?;
             flag.store(true, Ordering::SeqCst);
             Ok(value)
+        });
+        let (slot, flag) = (failure.clone(), used.clone());
+        env.add_function("pki_key", move |name: &str| {
+            let key = keys.key(name);
+            flag.store(true, Ordering::SeqCst);
+            key.map_err(|error| {
+                let message = error.to_string();
+                *lock(&slot) = Some(error);
+                minijinja::Error::new(ErrorKind::InvalidOperation, message)
+            })
         });
         // The one thing made of a secret that is none: everybody who connects is shown this key.
         env.add_function(

@@ -6,6 +6,7 @@ use std::io::{Cursor, Read};
 use std::path::PathBuf;
 
 use crate::error::{Error, Result, ResultExt};
+use crate::oci::Archive;
 use crate::plan::PayloadRef;
 use crate::source::{TreeEntry, TreeKind};
 
@@ -21,6 +22,8 @@ pub enum LoadedPayload {
     Bytes(Vec<u8>),
     /// A whole archive.
     Tree(Vec<TreeEntry>),
+    /// An archive of container images, put together while it is written.
+    Images(Archive),
 }
 
 impl LoadedPayload {
@@ -29,6 +32,7 @@ impl LoadedPayload {
         match self {
             Self::File(_, len) => *len,
             Self::Bytes(bytes) => bytes.len() as u64,
+            Self::Images(archive) => archive.size(),
             Self::Tree(entries) => entries
                 .iter()
                 .map(|entry| match &entry.kind {
@@ -48,6 +52,7 @@ impl LoadedPayload {
                 Ok((Box::new(file), *len))
             }
             Self::Bytes(bytes) => Ok((Box::new(Cursor::new(bytes)), bytes.len() as u64)),
+            Self::Images(archive) => Ok((Box::new(archive.reader()), archive.size())),
             Self::Tree(_) => Err(Error::failed("an archive was to be written as one file")),
         }
     }

@@ -7,6 +7,7 @@ use super::attributes::attr_of;
 use super::edit::{Action, Attr, Content, Edit, When, edit};
 use super::file_bytes::FileBytes;
 use super::identity::{identity_edits, password_hash};
+use super::images::{role_images, wants_images_of_manifests};
 use super::manifests::{local_manifest, manifest_files};
 use super::node_plan::Plan;
 use super::order::sort;
@@ -46,10 +47,15 @@ pub fn plan_node(
         findings.problems.keep(checked)?;
         renderers.push((*role, renderer));
     }
-    let mut packages = BTreeSet::new();
+    let (mut packages, mut images) = (BTreeSet::new(), BTreeSet::new());
+    let mut images_of_manifests = false;
     for (role, renderer) in &renderers {
         let found = findings.problems.keep(role_packages(role, renderer))?;
         packages.extend(found.unwrap_or_default());
+        let found = findings.problems.keep(role_images(role, renderer))?;
+        images.extend(found.unwrap_or_default());
+        let wants = wants_images_of_manifests(role, renderer);
+        images_of_manifests |= findings.problems.keep(wants)?.unwrap_or_default();
     }
     findings.problems.report()?;
     let packages: Vec<String> = packages.into_iter().collect();
@@ -80,6 +86,9 @@ pub fn plan_node(
         edits,
         packages,
         pinned: Vec::new(),
+        images,
+        images_of_manifests,
+        pinned_images: Vec::new(),
         image_size: node.disk.size,
         spare: node.disk.spare,
         table: node.disk.table,

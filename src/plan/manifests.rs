@@ -65,6 +65,8 @@ pub fn manifest_files(
             Err(why) => problems.push(problem(&edit.origin, &edit.path, why)),
         }
     }
+    // The order in which k3s applies them.
+    files.sort_by(|a, b| a.path.cmp(&b.path));
     for (file, why) in check_files(&files) {
         problems.push(problem(
             &file.origin,

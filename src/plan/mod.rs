@@ -7,6 +7,7 @@ mod build;
 mod edit;
 mod file_bytes;
 mod identity;
+mod images;
 mod manifests;
 mod node_plan;
 mod order;

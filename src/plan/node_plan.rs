@@ -1,10 +1,12 @@
 //! The plan of one node.
 
+use std::collections::BTreeSet;
+
 use super::edit::{Action, Content, Edit};
 use super::order::sort;
 use super::payload::PayloadRef;
 use crate::config::{DiskTable, FirstBoot};
-use crate::lock::PinnedPackage;
+use crate::lock::{PinnedImage, PinnedPackage};
 
 /// Everything that turns a base into one node.
 #[derive(Debug, Clone)]
@@ -21,6 +23,12 @@ pub struct Plan {
     pub packages: Vec<String>,
     /// What those came to, where that is pinned.
     pub pinned: Vec<PinnedPackage>,
+    /// Container images that roles name, in full. Manifests on the card may name more.
+    pub images: BTreeSet<String>,
+    /// Whether those that the manifests of all nodes name are to be on the card as well.
+    pub images_of_manifests: bool,
+    /// What is on the card of them, where that is pinned.
+    pub pinned_images: Vec<PinnedImage>,
     /// Bytes of the whole image, when the profile fixes them.
     pub image_size: Option<u64>,
     /// Bytes that stay free in the root file system.

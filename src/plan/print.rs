@@ -11,6 +11,7 @@ use super::payload::PayloadRef;
 use crate::config::DiskTable;
 use crate::overlay::Part;
 use crate::secrets::REDACTED;
+use crate::size::human;
 
 /// What a new file takes the place of. Only a base could tell more.
 const AT_PATH: &str = "what is at the path";
@@ -170,11 +171,12 @@ fn summary(plan: &Plan, touched: &[Touched]) -> String {
     let payloads = plan.payloads().into_iter().map(|p| p.request.name.clone());
     // Of one archive, many files may be taken.
     let payloads: BTreeSet<String> = payloads.collect();
-    let rows: [(&str, Vec<String>); 6] = [
+    let rows: [(&str, Vec<String>); 7] = [
         ("edits:", counts.collect()),
         ("fetched by the build:", payloads.into_iter().collect()),
         ("packages for the first boot to install:", packages(plan)),
         ("packages of the base that they replace:", replaced(plan)),
+        ("container images on the card:", images(plan)),
         ("secrets in:", secrets.into_iter().collect()),
         (
             "folders made where the base has none (0755, owner 0:0):",
@@ -202,6 +204,22 @@ fn packages(plan: &Plan) -> Vec<String> {
         .filter(|package| package.replaces.is_none());
     new.map(|package| format!("{} {}", package.name, package.version))
         .collect()
+}
+
+/// With their sizes, where they are pinned.
+fn images(plan: &Plan) -> Vec<String> {
+    let pinned = plan.pinned_images.iter();
+    let shown: BTreeMap<&str, String> = pinned
+        .map(|image| {
+            (
+                image.name.as_str(),
+                format!("{} ({})", image.name, human(image.size)),
+            )
+        })
+        .collect();
+    let asked = plan.images.iter().map(|name| (name.as_str(), name.clone()));
+    let all: BTreeMap<&str, String> = asked.chain(shown).collect();
+    all.into_values().collect()
 }
 
 fn replaced(plan: &Plan) -> Vec<String> {
@@ -236,6 +254,7 @@ pub fn print_json(plan: &Plan, touched: &[Touched]) -> Json {
         "instance_id": plan.instance_id,
         "table": plan.table,
         "edits": plan.edits.iter().zip(touched).map(edit_json).collect::<Vec<_>>(),
+        "images": { "wanted": plan.images, "pinned": plan.pinned_images },
         "packages": { "wanted": plan.packages, "pinned": plan.pinned },
         "next": plan.next,
     })

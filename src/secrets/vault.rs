@@ -9,6 +9,7 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use super::command::{self, LIMIT, Overheard};
+use super::kept::Kept;
 use super::mask::Mask;
 use super::memo::Memo;
 use super::reference::Reference;
@@ -24,16 +25,19 @@ pub struct Vault {
     texts: Memo<Result<Arc<str>, Refusal>>,
     mask: Mask,
     overheard: Overheard,
+    kept: Kept,
 }
 
 impl Vault {
     /// Relative paths start at the folder `project`.
     pub fn new(project: &Path) -> Self {
+        let mask = Mask::default();
         Self {
             project: project.to_owned(),
             secrets: Memo::default(),
             texts: Memo::default(),
-            mask: Mask::default(),
+            kept: Kept::new(project, mask.clone()),
+            mask,
             overheard: Overheard::default(),
         }
     }
@@ -46,6 +50,11 @@ impl Vault {
     /// Hides what was resolved so far, and what will be.
     pub fn mask(&self) -> &Mask {
         &self.mask
+    }
+
+    /// What is random and stays the same from build to build.
+    pub fn kept(&self) -> &Kept {
+        &self.kept
     }
 
     /// What commands said on stderr and nobody has been told yet.

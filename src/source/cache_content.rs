@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::cache::{Cache, read_record};
+use super::container_images::read_manifest;
 use crate::digest::{Digest, name_of};
 use crate::error::{Result, ResultExt};
+use crate::lock::ImageEntry;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -90,6 +92,23 @@ pub fn unused<'f>(
     let mut found = files.iter().collect::<Vec<_>>();
     found.retain(|file| file.unused >= days && !is_pinned(file));
     found
+}
+
+/// The digests of what `images` have beside their manifests, as far as those are in the cache in `folder`.
+pub fn blobs_of(folder: &Path, images: &[ImageEntry]) -> Result<BTreeSet<Digest>> {
+    let mut found = BTreeSet::new();
+    if !folder.exists() {
+        return Ok(found);
+    }
+    let cache = Cache::open(folder)?;
+    for image in images {
+        let path = cache.object(&image.sha256);
+        // One that cannot be read is fetched again, and its blobs with it.
+        if let Ok(Some(manifest)) = read_manifest(&path, &image.name) {
+            found.extend(manifest.blobs().map(|blob| blob.digest));
+        }
+    }
+    Ok(found)
 }
 
 fn collect(

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cache::{self, Cache, SPACE_HINT, read_record, write_failed, write_record};
 use super::checksum::{CHUNK, Checksum, Hasher};
-use super::http::{Client, Failure, Response, header, interrupted_body, status_error};
+use super::http::{Client, Failure, Response, Server, header, interrupted_body, status_error};
 use crate::digest::Digest;
 use crate::disk_space::free_space;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
@@ -32,15 +32,18 @@ pub(super) struct Wanted<'a> {
     pub hint: Option<String>,
 }
 
+/// What a download goes through.
+pub(super) struct Way<'a> {
+    pub client: &'a Client,
+    /// Who is asked; the client itself where no login is needed.
+    pub server: &'a dyn Server,
+    pub job: &'a Job,
+}
+
 /// Downloads `wanted` into `cache`, which must be locked for it; returns the digest it is kept under.
-pub(super) fn download(
-    client: &Client,
-    cache: &Cache,
-    job: &Job,
-    wanted: &Wanted,
-) -> Result<Digest> {
+pub(super) fn download(way: &Way, cache: &Cache, wanted: &Wanted) -> Result<Digest> {
     let mut part = Part::open(cache.partial(wanted.checksum), wanted)?;
-    match fill(client, job, wanted, &mut part) {
+    match fill(way, wanted, &mut part) {
         Ok(()) => {
             let digest = part.hasher.sha256();
             part.finish(&cache.object(&digest))?;
@@ -57,12 +60,13 @@ pub(super) fn download(
 
 /// Downloads into `part` until it has the right checksum. What was pieced together from several
 /// requests gets a second chance in one piece.
-fn fill(client: &Client, job: &Job, wanted: &Wanted, part: &mut Part) -> Result<()> {
+fn fill(way: &Way, wanted: &Wanted, part: &mut Part) -> Result<()> {
+    let job = way.job;
     part.absorb(job)?;
     loop {
         if !part.is_complete() {
-            client
-                .retrying(|| attempt(client, job, wanted, part))
+            way.client
+                .retrying(|| attempt(way, wanted, part))
                 .map_err(Failure::into_error)?;
         }
         if part.hasher.meets(wanted.checksum) {
@@ -211,8 +215,9 @@ fn record_path(part: &Path) -> PathBuf {
     part.with_extension("part.json")
 }
 
-fn attempt(client: &Client, job: &Job, wanted: &Wanted, part: &mut Part) -> Result<(), Failure> {
-    let response = request(client, wanted, part)?;
+fn attempt(way: &Way, wanted: &Wanted, part: &mut Part) -> Result<(), Failure> {
+    let job = way.job;
+    let response = request(way.server, wanted, part)?;
     let total = accept(&response, wanted, part)?;
     let mut task = job
         .progress
@@ -233,13 +238,13 @@ fn attempt(client: &Client, job: &Job, wanted: &Wanted, part: &mut Part) -> Resu
     }
 }
 
-fn request(client: &Client, wanted: &Wanted, part: &Part) -> Result<Response, Failure> {
+fn request(server: &dyn Server, wanted: &Wanted, part: &Part) -> Result<Response, Failure> {
     match (&part.record.validator, part.len) {
         (Some(validator), 1..) => {
             let range = format!("bytes={}-", part.len);
-            client.get(wanted.url, &[("Range", &range), ("If-Range", validator)])
+            server.get(wanted.url, &[("Range", &range), ("If-Range", validator)])
         }
-        _ => client.get(wanted.url, &[]),
+        _ => server.get(wanted.url, &[]),
     }
 }
 

@@ -26,7 +26,7 @@ const USER_AGENT: &str = concat!(
     ")"
 );
 const MAX_ATTEMPTS: u32 = 5;
-const MAX_PAUSE: Duration = Duration::from_secs(60);
+pub(super) const MAX_PAUSE: Duration = Duration::from_secs(60);
 const PAUSE_STEP: Duration = Duration::from_millis(100);
 
 const MAX_REDIRECTS: usize = 10;
@@ -71,6 +71,19 @@ impl From<Error> for Failure {
     }
 }
 
+/// Whoever answers the requests of a download.
+pub(super) trait Server {
+    /// One GET request, as [`Client::get`].
+    fn get(&self, url: &Url, headers: &[(&str, &str)]) -> Result<Response, Failure>;
+}
+
+/// Any server on the web, without a login.
+impl Server for Client {
+    fn get(&self, url: &Url, headers: &[(&str, &str)]) -> Result<Response, Failure> {
+        Self::get(self, url, headers)
+    }
+}
+
 /// Makes requests.
 pub(super) struct Client {
     /// Made for the first request: most runs need none.
@@ -92,16 +105,20 @@ impl Client {
         }
     }
 
-    /// One GET request. Answers that mean "try again later" are failures, all others are returned.
-    pub fn get(&self, url: &Url, headers: &[(&str, &str)]) -> Result<Response, Failure> {
+    /// One GET request, whatever the answer is.
+    pub fn ask(&self, url: &Url, headers: &[(&str, &str)]) -> Result<Response, Failure> {
         self.job.cancel.check()?;
         let mut request = self.web()?.get(url.as_str());
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let response = request
-            .send()
-            .map_err(|error| transport_failure(error, url))?;
+        let answer = request.send();
+        answer.map_err(|error| transport_failure(error, url))
+    }
+
+    /// One GET request. Answers that mean "try again later" are failures, all others are returned.
+    pub fn get(&self, url: &Url, headers: &[(&str, &str)]) -> Result<Response, Failure> {
+        let response = self.ask(url, headers)?;
         let status = response.status();
         if is_temporary(status) {
             return Err(Failure::Retry {
@@ -286,11 +303,12 @@ pub(super) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> 
     headers.get(name)?.to_str().ok()
 }
 
-fn is_temporary(status: StatusCode) -> bool {
+pub(super) fn is_temporary(status: StatusCode) -> bool {
     status.is_server_error() || matches!(status.as_u16(), 408 | 429)
 }
 
-fn retry_after(headers: &HeaderMap) -> Duration {
+/// How long a server asks to wait; nothing where it does not say, or names a date.
+pub(super) fn retry_after(headers: &HeaderMap) -> Duration {
     header(headers, "retry-after")
         .and_then(|seconds| seconds.trim().parse().ok())
         .map_or(Duration::ZERO, Duration::from_secs)

@@ -47,9 +47,11 @@ pub struct FetchOptions {
     pub trust: Trust,
     /// Names of what is believed without a signature.
     pub skip_signatures: BTreeSet<String>,
-    /// Where archives of packages and keys are asked in the place of their own: pairs of how a URL begins
-    /// and how it begins there.
+    /// Where archives of packages, keys and registries are asked in the place of their own: pairs of how a
+    /// URL begins and how it begins there.
     pub mirrors: Vec<(String, String)>,
+    /// The file with logins for registries of container images; it need not be there.
+    pub docker_config: Option<PathBuf>,
     /// Where Debian keeps what its mirrors no longer have.
     pub snapshot_url: String,
     /// A base image that unpacks to more than this is refused.
@@ -68,13 +70,15 @@ impl FetchOptions {
             trust: Trust::default(),
             skip_signatures: BTreeSet::new(),
             mirrors: Vec::new(),
+            docker_config: None,
             snapshot_url: DEFAULT_SNAPSHOT_URL.to_owned(),
             max_image_bytes: 64 << 30,
         }
     }
 
     /// The defaults of this platform, changed by `IMGBUILD_CACHE`, `IMGBUILD_INDEX_URL`,
-    /// `IMGBUILD_MIRRORS`, `IMGBUILD_SNAPSHOT_URL` and `IMGBUILD_TRUST`.
+    /// `IMGBUILD_MIRRORS`, `IMGBUILD_SNAPSHOT_URL` and `IMGBUILD_TRUST`. Logins for registries are where
+    /// docker has them: `DOCKER_CONFIG`, or else `.docker` in the home folder.
     pub fn from_env() -> Result<Self> {
         Self::from_lookup(|name| std::env::var_os(name))
     }
@@ -128,6 +132,7 @@ impl FetchOptions {
         if let Some(url) = text("IMGBUILD_SNAPSHOT_URL")? {
             options.snapshot_url = url;
         }
+        options.docker_config = docker_config(&set);
         if let Some(list) = text("IMGBUILD_MIRRORS")? {
             options.mirrors = words(&list).map(mirror).collect::<Result<_>>()?;
         }
@@ -186,6 +191,13 @@ fn own_key(word: &str) -> Result<OwnKey> {
     })
 }
 
+fn docker_config(set: &impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let home = || set("HOME").or_else(|| set("USERPROFILE"));
+    let folder = set("DOCKER_CONFIG").map(PathBuf::from);
+    let folder = folder.or_else(|| Some(PathBuf::from(home()?).join(".docker")))?;
+    Some(folder.join("config.json"))
+}
+
 fn default_cache(set: &impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     let home = || set("HOME").map(PathBuf::from);
     let folder = if cfg!(target_os = "macos") {
@@ -223,6 +235,22 @@ mod tests {
         .unwrap();
         assert_eq!(options.cache_dir, Path::new("/big/cache"));
         assert_eq!(options.index_url, "http://mirror.lab/list.json");
+    }
+
+    #[test]
+    fn logins_are_where_docker_has_them() {
+        let of = |variables: &[(&str, &str)]| {
+            let all = [&[("IMGBUILD_CACHE", "/c")], variables].concat();
+            options(&all).unwrap().docker_config
+        };
+        let path = |text: &str| Some(PathBuf::from(text));
+        assert_eq!(
+            of(&[("HOME", "/home/pi")]),
+            path("/home/pi/.docker/config.json")
+        );
+        let both = [("HOME", "/home/pi"), ("DOCKER_CONFIG", "/d")];
+        assert_eq!(of(&both), path("/d/config.json"));
+        assert_eq!(of(&[]), None);
     }
 
     #[test]

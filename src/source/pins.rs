@@ -4,15 +4,17 @@ use std::path::PathBuf;
 
 use super::base_request::BaseRequest;
 use super::base_resolver::BaseResolver;
+use super::container_images::ContainerImages;
 use super::package_resolver::{BasePackages, PackageResolver};
 use super::payload_resolver::PayloadResolver;
 use super::store::Store;
 use crate::digest::Digest;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::lock::{
-    FileEntry, FileKind, ImageFacts, Location, LockBook, PackageEntry, PackageSet, PayloadRequest,
-    Pin,
+    FileEntry, FileKind, ImageEntry, ImageFacts, Location, LockBook, PackageEntry, PackageSet,
+    PayloadRequest, Pin,
 };
+use crate::oci::{ArchivedImage, ImageName};
 use crate::url::Url;
 
 /// Pins by their requests. Files of this computer are not in the lock file: they are what they are.
@@ -104,6 +106,24 @@ impl<'a> Pins<'a> {
         self.book
             .keep_package_set(resolved.set, resolved.packages, resolved.archives)?;
         Ok(answer)
+    }
+
+    /// The container image that `name` stands for on a node.
+    pub fn image(&self, name: &ImageName) -> Result<ImageEntry> {
+        let text = name.to_string();
+        if let Some(known) = self.book.image(&text) {
+            return Ok(known);
+        }
+        self.book.may_resolve(&text, "linux/arm64")?;
+        let found = ContainerImages::new(self.store).resolve(name);
+        self.book
+            .keep_image(found.context(|| format!("looking up the image {text}"))?)
+    }
+
+    /// The files of a container image.
+    pub fn fetch_image(&self, image: &ImageEntry) -> Result<ArchivedImage> {
+        let fetched = ContainerImages::new(self.store).fetch(image);
+        fetched.context(|| format!("fetching the image {}", image.name))
     }
 
     /// The file of a package: from the cache, from its archive, or from where Debian keeps what its

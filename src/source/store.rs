@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::cache::{Cache, Lock, read_record, touch, write_record};
 use super::checksum::Checksum;
-use super::download::{Wanted, download};
-use super::http::Client;
+use super::download::{Wanted, Way, download};
+use super::http::{Client, Server};
 use super::options::FetchOptions;
 use crate::clock;
 use crate::digest::Digest;
@@ -86,6 +86,16 @@ impl Store {
         &self.job
     }
 
+    /// Whether the file with this digest is in the cache, which notes that it is of use.
+    pub(super) fn use_cached(&self, digest: &Digest) -> bool {
+        let path = self.cache.object(digest);
+        let exists = path.exists();
+        if exists {
+            touch(&path);
+        }
+        exists
+    }
+
     /// Whether the file with this digest is in the cache.
     pub(super) fn has(&self, digest: &Digest) -> bool {
         self.cache.object(digest).exists()
@@ -93,7 +103,17 @@ impl Store {
 
     /// Downloads what is locked, and returns the digest it is kept under.
     pub(super) fn download(&self, wanted: &Wanted<'_>) -> Result<Digest> {
-        download(&self.client, &self.cache, &self.job, wanted)
+        self.download_from(&self.client, wanted)
+    }
+
+    /// The same from a server that needs a login.
+    pub(super) fn download_from(&self, server: &dyn Server, wanted: &Wanted<'_>) -> Result<Digest> {
+        let way = Way {
+            client: &self.client,
+            server,
+            job: &self.job,
+        };
+        download(&way, &self.cache, wanted)
     }
 
     /// What a download needs; by the time it is there, another build may have done the work.

@@ -8,6 +8,8 @@ mod common;
 
 mod bad_input;
 mod base_facts;
+mod cluster_roles;
+mod container_images;
 mod debian;
 mod docs;
 mod emit;
@@ -24,6 +26,7 @@ mod manifests;
 mod packages;
 mod packed_bases;
 mod partition_table;
+mod pki;
 mod profiles;
 mod raw_images;
 mod records;

@@ -76,8 +76,9 @@ fn a_manifest_is_changed_on_the_way() {
     let bench = bench(ROLE);
     let ran = build(&bench);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
-    let root = root_at(&bench.path("out/node.img"));
-    let text = debugfs(&root, &format!("cat {FOLDER}/10-tool.yaml"));
+    let image = bench.path("out/node.img");
+    let root = root_at(0, 32);
+    let text = debugfs(&image, root, &format!("cat {FOLDER}/10-tool.yaml"));
     for part in [
         "\"image\": \"tool:2\"",
         "\"--verbose\",\n              \"--node=node\"\n            ]",
@@ -87,7 +88,7 @@ fn a_manifest_is_changed_on_the_way() {
     ] {
         assert!(text.contains(part), "no {part:?} in {text}");
     }
-    let stat = debugfs(&root, &format!("stat {FOLDER}/10-tool.yaml"));
+    let stat = debugfs(&image, root, &format!("stat {FOLDER}/10-tool.yaml"));
     assert!(stat.contains("Mode:  0600"), "{stat}");
 }
 

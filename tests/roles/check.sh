@@ -1,13 +1,16 @@
 #!/bin/sh
 # What can be said about the scripts of the roles without booting one: shellcheck, the status report and (test_scripts.py)
-# the longer scripts in a scratch folder. Needs shellcheck, python3, curl, git and openssl; no root.
+# the longer scripts in a scratch folder. Needs shellcheck, python3, curl, git and openssl; no root. The role `backup`
+# (test_backup.py) wants rsync, sshd, and root or a user namespace to mount in; Go and apt for the bucket.
 set -eu
 cd "$(dirname "$0")/../.."
 
-scripts=$(find overlays -path '*/root/usr/lib/imgbuild/*' -type f ! -path '*/roles.d/*' ! -name '*.conf' ! -name '*.j2' ! -name pihole-ask)
+scripts=$(find overlays -path '*/root/usr/lib/imgbuild/*' -type f ! -path '*/roles.d/*' ! -name '*.conf' ! -name '*.j2' ! -name '*.py' ! -name pihole-ask \
+    -exec grep -L '^#!/usr/bin/python3' {} +)
 # shellcheck disable=SC2086  # a list
 shellcheck -s dash $scripts
 shellcheck overlays/pihole/root/usr/lib/imgbuild/pihole-ask tests/roles/check.sh
+shellcheck -x tests/roles/build-versitygw tests/roles/debian-restic
 
 top=$(mktemp -d)
 trap 'rm -rf "$top"' EXIT
@@ -40,4 +43,10 @@ rm -r "${top:?}/boot"
 report samba 'done' again
 
 (cd tests/roles && python3 -B -m unittest -q test_scripts)
+# Disks of the share are mounted, where nobody else sees them.
+if [ "$(id -u)" -eq 0 ]; then
+    (cd tests/roles && unshare --mount python3 -B -m unittest -q test_backup)
+else
+    (cd tests/roles && IMGBUILD_NOT_ROOT=1 unshare --map-root-user --mount python3 -B -m unittest -q test_backup)
+fi
 echo "roles: scripts and report are fine"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib
 import json
 import os
@@ -10,6 +11,7 @@ import pathlib
 import shutil
 import subprocess
 import time
+import tomllib
 from collections.abc import Iterator
 from typing import Any
 
@@ -111,6 +113,24 @@ class Lab:
         if check and done.returncode != 0:
             raise GaveUp(f"imgbuild {' '.join(words)} ended with {done.returncode}:\n{done.stderr}")
         return done
+
+    def keys(self) -> dict[str, Any]:
+        """The tables of the secrets.toml that the lab's first build of a k3s node has made."""
+        with (self.project() / "secrets.toml").open("rb") as file:
+            return tomllib.load(file)
+
+    def full_token(self, user: str = "server") -> str:
+        """The token that imgbuild writes for k3s: with the SHA-256 of server-ca.crt, which has one certificate."""
+        authority = self.keys()["server-ca"]["certificate"] + "\n"
+        return f"K10{hashlib.sha256(authority.encode()).hexdigest()}::{user}:{self.secrets['K3S_TOKEN']}"
+
+    def never_on_boot(self) -> dict[str, bytes]:
+        """What no boot partition may hold: the secrets, and the line of each key that has its number."""
+        found = {name: secret.encode() for name, secret in self.secrets.items()}
+        if (self.project() / "secrets.toml").exists():
+            keys = {name: table["key"] for name, table in self.keys().items() if isinstance(table, dict)}
+            found |= {name: key.splitlines()[1].encode() for name, key in keys.items()}
+        return found
 
     def settings(self) -> dict[str, Any]:
         """What every image of a lab is given: the key that may log in, and the programs."""

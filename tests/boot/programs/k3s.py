@@ -15,13 +15,14 @@ as their SHA-256.
 
 The rules are those of the real k3s:
   - An agent shows the agents' token (the servers' when there is no other one), bare or as K10<hash>::<user>:<token>.
+    With the full form it first asks for the server's server-ca.crt, and shows its token only where the file has that
+    SHA-256 (pkg/clientaccess/token.go).
   - A node shows the password of /etc/rancher/node/password, and makes 16 random bytes, as 32 hex digits in a file
     of mode 0600, when there is none. The server keeps the first password that it sees for a node's name and turns
     away every other one.
   - A key that k3s does not have is left out with a warning by a server, and the end of an agent.
 
-What this does not prove: anything about TLS (agent and server talk JSON lines over plain TCP, and K10 hashes are not
-compared), containerd, flannel, the kubelet, or that the pinned release of k3s takes the configuration; for that
+What this does not prove: anything about TLS (agent and server talk JSON lines over plain TCP), containerd, flannel, the kubelet, or that the pinned release of k3s takes the configuration; for that
 there are only the lists of accepted.py.
 """
 
@@ -143,6 +144,21 @@ def bare_token(token: str) -> tuple[str | None, str]:
     return user, password
 
 
+def authority_of(token: str) -> str:
+    """The hash in a full token; nothing in a short one, and in the one that a server shows to itself."""
+    return token.split("::", 1)[0][3:] if token.startswith("K10") and "::" in token else ""
+
+
+def ca_file() -> str:
+    """What a server shows to everybody at /cacerts: its file, byte for byte."""
+    return read_text(f"{DATA}/server/tls/server-ca.crt") or ""
+
+
+def ca_hash(text: str) -> str:
+    """Right for a file of one certificate; of a chain it is the root's, which nobody makes here."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def ask(address: tuple[str, int], question: dict[str, Any]) -> dict[str, Any]:
     """One question to a server and its answer, a line of JSON each."""
     with socket.create_connection(address, timeout=20) as connection:
@@ -177,6 +193,8 @@ class Cluster:
         with self.lock:
             if question.get("question") == "ready":
                 return {"ready": question["node"] in self.passwords}
+            if question.get("question") == "cacerts":
+                return {"cacerts": ca_file()}
             return self.join(question, client)
 
     def join(self, question: dict[str, Any], client: str) -> dict[str, Any]:
@@ -204,10 +222,10 @@ def tell_systemd(message: str) -> None:
 
 def write_server_files(cluster: Cluster, config: dict[str, Any]) -> None:
     """The files of a server that other programs, and people, look for."""
-    ca_hash = hashlib.sha256(b"no certificate").hexdigest()
-    replace(f"{DATA}/server/token", f"K10{ca_hash}::server:{cluster.server_token}\n", 0o600)
-    replace(f"{DATA}/server/node-token", f"K10{ca_hash}::server:{cluster.server_token}\n", 0o600)
-    replace(f"{DATA}/server/agent-token", f"K10{ca_hash}::node:{cluster.agent_token}\n", 0o600)
+    shown = ca_hash(ca_file())
+    replace(f"{DATA}/server/token", f"K10{shown}::server:{cluster.server_token}\n", 0o600)
+    replace(f"{DATA}/server/node-token", f"K10{shown}::server:{cluster.server_token}\n", 0o600)
+    replace(f"{DATA}/server/agent-token", f"K10{shown}::node:{cluster.agent_token}\n", 0o600)
     write_kubeconfig("/etc/rancher/k3s/k3s.yaml", "127.0.0.1", PORT, int(str(config.get("write-kubeconfig-mode", "600")), 8))
 
 
@@ -254,7 +272,11 @@ def become_node(address: tuple[str, int], config: dict[str, Any], token: str, us
     while True:
         try:
             question["password"] = node_password()
-            answer = ask(address, question)["answer"]
+            expected = authority_of(token)
+            if expected and ca_hash(ask(address, {"question": "cacerts"})["cacerts"]) != expected:
+                answer = "token CA hash does not match the Cluster CA certificate hash"
+            else:
+                answer = ask(address, question)["answer"]
         except (OSError, ValueError) as error:
             answer = f"no server: {error}"
         append(f"{NOTES}/tries.jsonl", {"server": f"{address[0]}:{address[1]}", "node": question["node"], "answer": answer})

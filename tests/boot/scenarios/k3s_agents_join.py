@@ -16,6 +16,11 @@ SYSCTLS = {"net.ipv4.ip_forward": "1", "net.ipv6.conf.all.forwarding": "1", "net
            "net.bridge.bridge-nf-call-ip6tables": "1", "fs.inotify.max_user_instances": "8192",
            "fs.inotify.max_user_watches": "524288"}
 
+TLS = "/var/lib/rancher/k3s/server/tls"
+AUTHORITIES = ("server-ca", "client-ca", "request-header-ca", "etcd/server-ca", "etcd/peer-ca")
+KEYS = ["700 0:0 .", "700 0:0 etcd", "600 0:0 service.key",
+        *[f"600 0:0 {name}.key" for name in AUTHORITIES], *[f"644 0:0 {name}.crt" for name in AUTHORITIES]]
+
 
 def run(lab):
     for profile in (SERVER, *AGENTS):
@@ -88,7 +93,7 @@ def with_the_server(lab):
             seen = [n for n in notes(server, K3S_JOINS)[joined_before:] if n["node"] == node.hostname]
             assert [n["answer"] for n in seen] == ["joined"], sorted({n["answer"] for n in seen})
             assert seen[0]["from"] == seen[0]["node_ip"] == node.address, seen[0]
-            assert seen[0]["token"] == fingerprint(lab.secrets["K3S_TOKEN"]), "another token"
+            assert seen[0]["token"] == fingerprint(lab.full_token()), "another token"
             assert seen[0]["password"] == fingerprint(machine.read("/etc/rancher/node/password").strip())
     with lab.check("every node has a password of its own"):
         passwords = [lab.node(p).read("/etc/rancher/node/password") for p in (SERVER, *AGENTS)]
@@ -105,10 +110,14 @@ def was_started_right(lab, profile):
     with lab.check(f"{profile}: node {NODES[profile].hostname} with address {NODES[profile].address} on eth0"):
         config = start["config"]
         assert config["node-name"] == NODES[profile].hostname and config["node-ip"] == NODES[profile].address, config
-        assert config["flannel-iface"] == "eth0" and config["token"] == fingerprint(lab.secrets["K3S_TOKEN"]), config
+        assert config["flannel-iface"] == "eth0" and config["token"] == fingerprint(lab.full_token()), config
         assert config.get("server") == (None if kind == "server" else url()), config
     with lab.check(f"{profile}: only root can read its token and password"):
         assert set(start["files"].values()) == {"0o600"}, start["files"]
+    with lab.check(f"{profile}: servers have the keys of the cluster, for root alone, and agents have none"):
+        found = machine.sudo(f"cd {TLS} 2>/dev/null && stat -c '%a %u:%g %n' . *.key *.crt etcd etcd/*.key etcd/*.crt || true")
+        assert sorted(found.splitlines()) == (sorted(KEYS) if kind == "server" else []), found
+        assert kind == "agent" or machine.read(f"{TLS}/server-ca.crt").strip() == lab.keys()["server-ca"]["certificate"]
     with lab.check(f"{profile}: memory can be limited, the modules are loaded, the kernel settings are k3s'"):
         kernel = start["kernel"]
         assert kernel["cgroup_memory"] and all(kernel["modules"][m] for m in MODULES), kernel

@@ -7,6 +7,8 @@ pub mod flash;
 pub mod fuzz_cases;
 pub mod http_server;
 pub mod images;
+pub mod keys;
+pub mod kube_objects;
 pub mod needs;
 pub mod openpgp;
 pub mod sample_image;

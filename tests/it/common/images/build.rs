@@ -9,9 +9,10 @@ use imgbuild::config::ProfileSource;
 use imgbuild::lock::Location;
 use imgbuild::plan::{Content, PayloadRef, Plan, Unpack};
 use imgbuild::project::Project;
-use imgbuild::secrets::SecretMode;
+use imgbuild::secrets::{SECRETS_FILE, SecretMode};
 use tempfile::TempDir;
 
+use crate::common::keys::make_keys;
 use crate::common::tools::{accepts, both, hex, output, tool};
 
 pub const KEY: &str =
@@ -142,6 +143,7 @@ impl World {
         for secret in SECRETS {
             world.file(secret.name, secret.value.as_bytes());
         }
+        make_keys(world.dir.path());
         world
     }
 
@@ -282,6 +284,7 @@ impl World {
         for (name, text) in ProfileSource::built_in_files() {
             std::fs::write(project.join("profiles").join(name), text).unwrap();
         }
+        std::fs::copy(self.path(SECRETS_FILE), project.join(SECRETS_FILE)).unwrap();
         let selected: Vec<String> = request.profiles.iter().map(|p| (*p).to_owned()).collect();
         let project = Project::open(Some(&project), &sets, &selected).unwrap();
         let nodes = project.select(&selected, selected.is_empty()).unwrap();
