@@ -169,7 +169,8 @@ class Server(Node):
 
     def stop_control_plane(self) -> None:
         for name in ("kube-scheduler", "kube-controller-manager", "kube-apiserver", "kine"):
-            self.stop(name)
+            if name in self.processes:
+                self.stop(name)
 
     def kubectl(self, *words: str | pathlib.Path, **more: Any) -> str:
         """kubectl as the admin that k3s makes at its first start."""

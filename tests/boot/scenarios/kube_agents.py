@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from expected import NODES
-from kubelab.house import BUSYBOX
+from kubelab.house import BUSYBOX, NO_PODS
 from scenarios.kube_manifests import ready
 
 LAB = "kube"
@@ -12,6 +12,9 @@ AFTER = ["kube_manifests"]
 
 def run(lab):
     house = lab.memory["house"]
+    if not house.runs_pods:
+        lab.skip("everything in it", NO_PODS)
+        return
     server = house.server
     for profile in ("worker-1", "worker-2"):
         with lab.check(f"{profile} starts, with the server, name and address of its card"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 
 from expected import INGRESS
-from kubelab.house import LAPTOP
+from kubelab.house import LAPTOP, NO_PODS
 
 LAB = "kube"
 AFTER = ["kube_manifests"]
@@ -16,6 +16,9 @@ GREEDY = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "greedy", 
 
 def run(lab):
     house = lab.memory["house"]
+    if not house.runs_pods:
+        lab.skip("everything in it", NO_PODS)
+        return
     server = house.server
     if not house.has("metallb"):
         lab.skip("MetalLB gives the ingress its address", "there is no role `metallb`")

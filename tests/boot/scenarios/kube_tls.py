@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from expected import INGRESS
 from kubelab import tls
+from kubelab.house import NO_PODS
 
 LAB = "kube"
 AFTER = ["kube_load_balancer", "kube_names"]
@@ -11,6 +12,9 @@ AFTER = ["kube_load_balancer", "kube_names"]
 
 def run(lab):
     house = lab.memory["house"]
+    if not house.runs_pods:
+        lab.skip("everything in it", NO_PODS)
+        return
     if not (house.has("cert-manager") and house.has("ingress") and house.has("demo")):
         lab.skip("the page comes over TLS", "there are no roles `cert-manager`, `ingress` and `demo`")
         return
