@@ -136,6 +136,7 @@ def cluster_settings() -> dict[str, Any]:
     copies = {"metallb": {"metallb.manifest_file": data / "metallb" / "metallb-native.yaml"},
               "cert-manager": {"cert-manager.manifest_file": data / "cert-manager" / "cert-manager.yaml"},
               "smb-csi": {"smb-csi.source": data / "csi-driver-smb"}}
+    roles += ["backup"] if (REPO / "overlays" / "backup").is_dir() else []
     return {"roles": ["k3s-server", "samba", *roles], **{key: str(path) for role in roles for key, path in copies.get(role, {}).items()}}
 
 
@@ -167,9 +168,12 @@ def packages(setup: dict[str, Any], folder: pathlib.Path) -> pathlib.Path:
     words = [w for key, value in settings.items() for w in ("--set", f"{key}={json.dumps(value)}")]
     env = {**os.environ, "IMGBUILD_CACHE": str(folder / "cache")}
     for base in setup["bases"].values():
-        done = subprocess.run([setup["imgbuild"], "fetch", "--base", base, *words], cwd=folder, env=env)
-        if done.returncode != 0:
-            fail("the packages of the default nodes could not be fetched", "see above")
+        fetch = [setup["imgbuild"], "fetch", "--base", base, *words]
+        # The server of the lab `kube` has more roles than its profile.
+        more = [w for key, value in setup["kube_settings"].items() for w in ("--set", f"{key}={json.dumps(value)}")] if setup["kube"] else []
+        for command in [fetch, [*fetch, "--profile", "master", *more]] if more else [fetch]:
+            if subprocess.run(command, cwd=folder, env=env).returncode != 0:
+                fail("the packages of the default nodes could not be fetched", "see above")
     return folder
 
 

@@ -126,7 +126,12 @@ class Server(Node):
 
     @property
     def database(self) -> pathlib.Path:
-        return self.workdir / "db" / "state.db"
+        return self.root / "var/lib/rancher/k3s/server/db/state.db"
+
+    @property
+    def root(self) -> pathlib.Path:
+        """What stands for `/` of the node, for programs of the card that take IMGBUILD_ROOT."""
+        return self.workdir / "root"
 
     def use(self, authorities: Authorities) -> None:
         """These authorities are found at the first start."""
@@ -134,7 +139,7 @@ class Server(Node):
         self.admin = authorities.kubeconfig("admin", "/O=system:masters/CN=system:admin", self.url)
 
     def start_datastore(self) -> None:
-        self.database.parent.mkdir(exist_ok=True, mode=0o700)
+        self.database.parent.mkdir(exist_ok=True, parents=True, mode=0o700)
         self.start("kine", self.path("kine"), f"-database={self.database}", "-listen-address=127.0.0.1:2379")
 
     def start_api(self) -> None:

@@ -86,15 +86,14 @@ class Space:
 
     def close(self) -> None:
         """The machine is switched off: all that runs in its network ends, and its cable is pulled."""
-        for name in list(self.processes):
-            self.stop(name)
         ip("link", "del", self.port)
         mine = os.readlink(f"/proc/{self.holder.pid}/ns/net")
         for process in pathlib.Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 if os.readlink(process / "ns" / "net") == mine:
                     os.kill(int(process.name), signal.SIGKILL)
-        self.holder.wait()
+        for ended in (self.holder, *self.processes.values()):
+            ended.wait()
 
 
 def until(happened: Callable[[], Any], what: str, timeout: float = 30) -> None:
