@@ -14,20 +14,20 @@
 //! | [`project`] | a folder of profiles and roles, loaded and checked; its keys | config, lock, overlay, pki, plan, secrets, source |
 //! | [`config`] | profiles: values with their lines, schema, `extends`, checks between nodes | secrets |
 //! | [`overlay`] | roles: `role.toml`, files, templates; the built-in ones | config, pki, secrets |
-//! | [`plan`] | `Plan` and `Edit`, identity, printing | config, kubernetes, lock, overlay, secrets |
+//! | [`plan`] | `Plan` and `Edit`, identity, printing | config, kubernetes, lock, oci, overlay, secrets |
 //! | [`lock`] | requests, the pins that answer them, and `imgbuild.lock` that keeps them: no network | nothing of ours |
-//! | [`secrets`] | where secrets come from, each followed once and wiped; secrets.toml, where what is random is kept; the mask of all that is printed | nothing of ours |
-//! | [`pki`] | the cluster's certificate authorities and keys, full tokens, kubeconfigs | secrets |
 //! | [`oci`] | container images as data: names, manifests, logins, the archive that a node imports; no network | nothing of ours |
 //! | [`source`] | resolvers (request to pin) above the store (pin to file): Imager index, checksum files, signatures, archives of packages, downloads, cache, registries of container images | debian, disk, lock, oci, trust, xz |
+//! | [`secrets`] | where secrets come from, each followed once and wiped; secrets.toml, where what is random is kept; the mask of all that is printed | nothing of ours |
+//! | [`pki`] | the cluster's certificate authorities and keys, full tokens, kubeconfigs | secrets |
 //! | [`xz`] | the container, images read in place, LZMA symbols, the splice; knows no node | disk |
 //! | [`disk`] | raw images, the copy-on-write disk, windows, ranges, partition tables | nothing of ours |
 //! | [`fat`] | editing FAT32 | disk |
 //! | [`ext4`] | editing and growing ext4 | disk |
 //! | [`image`] | any image: which partitions are boot and root, what the base has, what is in use | disk, ext4, fat, xz |
 //! | [`base_check`] | whether a base has what nodes ask for, and has it not in their way | config, ext4, image, overlay, patch, plan |
-//! | [`kubernetes`] | manifests as data: read, changed, written, held against what k3s demands, searched for images | nothing of ours |
 //! | [`patch`] | carries a plan out on a disk | config, disk, ext4, fat, image, oci, overlay, plan, secrets, source |
+//! | [`kubernetes`] | manifests as data: read, changed, written, held against what k3s demands, searched for images | nothing of ours |
 //! | [`trust`] | OpenPGP: signatures of downloads and indexes by pinned keys, and those keys | nothing of ours |
 //! | [`debian`] | Debian's archives and packages as data: sources, indexes, dpkg's status, resolving | nothing of ours |
 //! | [`records`] | what an image is made of, as data beside it: SPDX, provenance, the list of edits | lock |

@@ -1,6 +1,5 @@
 //! All that nodes are made from, pinned, fetched, and held against the nodes.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::base_check::{BaseCheck, facts_of};
@@ -53,19 +52,10 @@ pub fn gather(
         packages::add(plan, &contents[place].packages, &pins, &mut found)?;
     }
     payloads::load(&plans, &pins, &mut found)?;
-    for plan in &plans {
-        manifests::of_plan(plan, &found)?;
-    }
-    let of_manifests = match plans.iter().any(|plan| plan.images_of_manifests) {
-        true => images::of_manifests(project, &pins)?,
-        false => BTreeSet::new(),
-    };
+    let images = images::Wanted::of(project, &plans, &pins)?;
     for plan in &mut plans {
-        let mut names = plan.images.clone();
-        if plan.images_of_manifests {
-            names.extend(of_manifests.iter().cloned());
-        }
-        images::add(plan, &names, &pins, &mut found)?;
+        manifests::of_plan(plan, &found)?;
+        images.add(plan, &pins, &mut found)?;
     }
     BaseCheck::new(project, nodes, &plans, &facts, &bases)?.check_room(&found)?;
     let mut sources = Vec::new();
@@ -73,7 +63,7 @@ pub fn gather(
         let content = &contents[place];
         sources.push(record_sources::of_node(plan, base, content, &pins)?);
     }
-    requests::save(&pins, project, inputs)?;
+    requests::save(&book, project, inputs, store.job())?;
     let lock_file = record_sources::lock_file(book.path(), store.job())?;
     for node in &mut sources {
         node.lock_file = lock_file;

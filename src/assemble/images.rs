@@ -4,16 +4,17 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::{manifests, payloads};
-use crate::error::{Result, ResultExt};
-use crate::kubernetes;
-use crate::lock::{ImageEntry, Location, PayloadRequest};
+use crate::error::{Error, Result};
+use crate::job::Job;
+use crate::kubernetes::{self, MANIFESTS_FOLDER, ManifestFile};
+use crate::lock::{ImageEntry, Location, LockBook, PayloadRequest};
 use crate::oci::{Archive, ArchivedImage, ImageName};
 use crate::overlay::Part;
 use crate::patch::{LoadedPayload, Payloads};
 use crate::plan::{Action, Attr, Content, Edit, FileBytes, PayloadRef, Plan, When};
 use crate::project::Project;
 use crate::secrets::SecretMode;
-use crate::source::Pins;
+use crate::source::{FetchOptions, Pins, Store};
 
 /// Where k3s looks for archives. It imports all of them before it starts any pod.
 const ARCHIVE: &str = "/var/lib/rancher/k3s/agent/images/imgbuild.tar";
@@ -32,29 +33,6 @@ pub fn pinned(names: &BTreeSet<String>, pins: &Pins<'_>) -> Result<Vec<ImageEntr
     names.iter().map(|name| pins.image(name)).collect()
 }
 
-/// The images that the manifests of the cluster name, if a node of the project wants them: a pod may run on any.
-pub fn of_manifests(project: &Project, pins: &Pins<'_>) -> Result<BTreeSet<String>> {
-    let nodes = project.select(&[], true)?;
-    let plans = project.plans(&nodes, SecretMode::Redact)?;
-    if !plans.iter().any(|plan| plan.images_of_manifests) {
-        return Ok(BTreeSet::new());
-    }
-    let mut names = BTreeSet::new();
-    for plan in &plans {
-        let mut loaded = Payloads::new();
-        payloads::load_manifests(plan, pins, &mut loaded)?;
-        for file in manifests::of_plan(plan, &loaded)? {
-            for name in kubernetes::images(&file.objects) {
-                let name = ImageName::parse(&name).context(|| {
-                    format!("{} of the role {}: image `{name}`", file.path, file.origin)
-                })?;
-                names.insert(name.to_string());
-            }
-        }
-    }
-    Ok(names)
-}
-
 /// The files of `images`, in the cache.
 pub fn fetched(images: &[ImageEntry], pins: &Pins<'_>) -> Result<BTreeSet<PathBuf>> {
     let mut paths = BTreeSet::new();
@@ -65,8 +43,94 @@ pub fn fetched(images: &[ImageEntry], pins: &Pins<'_>) -> Result<BTreeSet<PathBu
     Ok(paths)
 }
 
+/// The container images that the nodes of a project want.
+#[derive(Debug, Default)]
+pub struct Wanted {
+    /// What manifests name, of whatever node: a pod may run on any.
+    of_manifests: BTreeSet<String>,
+}
+
+impl Wanted {
+    /// What nodes with `plans` want. Manifests are fetched when one of them wants their images.
+    pub fn of(project: &Project, plans: &[Plan], pins: &Pins<'_>) -> Result<Self> {
+        if plans.iter().all(|plan| !plan.images_of_manifests) {
+            return Ok(Self::default());
+        }
+        let nodes = project.select(&[], true)?;
+        let plans = project.plans(&nodes, SecretMode::Redact)?;
+        let mut loaded = Payloads::new();
+        payloads::load_manifests(&plans, pins, &mut loaded)?;
+        let mut of_manifests = BTreeSet::new();
+        for plan in &plans {
+            for file in manifests::of_plan(plan, &loaded)? {
+                for name in kubernetes::images(&file.objects) {
+                    of_manifests.insert(in_manifest(&name, &file)?);
+                }
+            }
+        }
+        Ok(Self { of_manifests })
+    }
+
+    /// The names of those of `plan`, in full.
+    pub fn of_plan(&self, plan: &Plan) -> BTreeSet<String> {
+        let more = self
+            .of_manifests
+            .iter()
+            .filter(|_| plan.images_of_manifests);
+        plan.images.iter().chain(more).cloned().collect()
+    }
+
+    /// Puts the images of `plan` on its card.
+    pub fn add(&self, plan: &mut Plan, pins: &Pins<'_>, payloads: &mut Payloads) -> Result<()> {
+        let names = self.of_plan(plan);
+        if plan.images_of_manifests || !names.is_empty() {
+            note_imports(plan);
+        }
+        add(plan, &names, pins, payloads)
+    }
+}
+
+/// Tells `plans` which images are on their cards, as far as that is known without the network: what is
+/// named, and what of it is pinned. Nothing is wrong with manifests that are not there yet.
+pub fn show_images(project: &Project, plans: &mut [Plan], book: &LockBook, fetch: FetchOptions) {
+    let offline = FetchOptions {
+        offline: true,
+        ..fetch
+    };
+    let wanted = match plans.iter().any(|plan| plan.images_of_manifests) {
+        true => Store::new(offline, Job::silent())
+            .and_then(|store| Wanted::of(project, plans, &Pins::new(&store, book)))
+            .unwrap_or_default(),
+        false => Wanted::default(),
+    };
+    let locked = book.content();
+    for plan in plans {
+        plan.images = wanted.of_plan(plan);
+        plan.pinned_images = locked.shown_images(&plan.images);
+    }
+}
+
+/// The name in full of an image that a manifest has.
+fn in_manifest(name: &str, file: &ManifestFile) -> Result<String> {
+    let name = ImageName::parse(name).map_err(|error| {
+        let ManifestFile { path, origin, .. } = file;
+        Error::usage(format!("role {origin}: {MANIFESTS_FOLDER}/{path}: {error}"))
+            .with_maybe_hint(error.hint().map(str::to_owned))
+    })?;
+    Ok(name.to_string())
+}
+
+/// Where k3s notes what it has imported from any archive.
+fn note_imports(plan: &mut Plan) {
+    // A role may have written it.
+    if plan.edits.iter().all(|edit| edit.path != NOTES) {
+        let nothing = Content::Bytes(FileBytes::new(Vec::new(), false));
+        plan.add(vec![write(NOTES, nothing)]);
+    }
+}
+
 /// Puts the images with these names on the card, for k3s to import.
-pub fn add(
+fn add(
     plan: &mut Plan,
     names: &BTreeSet<String>,
     pins: &Pins<'_>,
@@ -84,13 +148,7 @@ pub fn add(
     let reference = reference(&archive);
     let content = Content::Payload(Box::new(reference.clone()));
     payloads.insert(reference, LoadedPayload::Images(archive));
-    let mut edits = vec![write(ARCHIVE, content)];
-    // A role that brings archives of its own may have written it.
-    if plan.edits.iter().all(|edit| edit.path != NOTES) {
-        let nothing = Content::Bytes(FileBytes::new(Vec::new(), false));
-        edits.push(write(NOTES, nothing));
-    }
-    plan.add(edits);
+    plan.add(vec![write(ARCHIVE, content)]);
     Ok(())
 }
 

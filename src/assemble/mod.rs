@@ -29,6 +29,7 @@ pub use base_check::check_with_bases;
 pub use bases::BaseUsage;
 pub use budget::DEFAULT_MEMORY;
 pub use build::{Built, PatchedNode, build, patched_node};
+pub use images::show_images;
 pub use nodes::NodeImages;
 pub use open_image::open_image;
 pub use options::{BuildOptions, Digests, Inputs, Outputs};

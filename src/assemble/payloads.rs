@@ -27,13 +27,18 @@ pub fn load(plans: &[Plan], pins: &Pins<'_>, payloads: &mut Payloads) -> Result<
     Ok(())
 }
 
-/// Loads those payloads of `plan` that are Kubernetes manifests.
-pub fn load_manifests(plan: &Plan, pins: &Pins<'_>, payloads: &mut Payloads) -> Result<()> {
-    for edit in plan.edits.iter().filter(|edit| is_manifest(&edit.path)) {
-        if let Action::Write(Content::Payload(wanted), _) = &edit.action {
-            let loaded = load_one(wanted, pins)
-                .context(|| format!("payload {} of {}", wanted.request.name, plan.hostname))?;
-            payloads.insert(wanted.as_ref().clone(), loaded);
+/// Loads those payloads of `plans` that are Kubernetes manifests.
+pub fn load_manifests(plans: &[Plan], pins: &Pins<'_>, payloads: &mut Payloads) -> Result<()> {
+    for plan in plans {
+        for edit in plan.edits.iter().filter(|edit| is_manifest(&edit.path)) {
+            let Action::Write(Content::Payload(wanted), _) = &edit.action else {
+                continue;
+            };
+            if !payloads.contains_key(wanted.as_ref()) {
+                let loaded = load_one(wanted, pins)
+                    .context(|| format!("payload {} of {}", wanted.request.name, plan.hostname))?;
+                payloads.insert(wanted.as_ref().clone(), loaded);
+            }
         }
     }
     Ok(())

@@ -2,24 +2,24 @@
 
 use std::collections::BTreeSet;
 
+use super::bases;
 use super::options::Inputs;
-use super::{bases, images};
 use crate::config::Node;
 use crate::error::Result;
-use crate::lock::{FileKind, PackageWish, PayloadRequest, Wanted};
+use crate::job::Job;
+use crate::lock::{FileKind, LockBook, PackageWish, PayloadRequest, Wanted};
 use crate::project::Project;
 use crate::secrets::SecretMode;
-use crate::source::{BaseRequest, Pins};
+use crate::source::BaseRequest;
 
 /// Writes what is new in `book`. What took the place of an older request of the project replaces it.
-pub fn save(pins: &Pins<'_>, project: &Project, inputs: &Inputs) -> Result<()> {
-    let (book, job) = (pins.book(), pins.store().job());
+pub fn save(book: &LockBook, project: &Project, inputs: &Inputs, job: &Job) -> Result<()> {
     if !book.is_changed() {
         return Ok(());
     }
     // Nodes that cannot be planned now may still want what is pinned.
     let nodes = project.select(&[], true)?;
-    if let Ok(asked) = all_requests(project, &nodes, inputs, pins) {
+    if let Ok(asked) = requests(project, &nodes, inputs) {
         book.retire(&asked.wanted());
     }
     let (existed, path) = (book.existed(), book.path().display());
@@ -46,7 +46,7 @@ pub struct Requests {
     pub payloads: Vec<PayloadRequest>,
     /// Debian packages, with the base that they are for.
     pub packages: BTreeSet<(String, Vec<String>)>,
-    /// Container images, by their names in full.
+    /// Container images that roles name, in full. Manifests name more.
     pub images: BTreeSet<String>,
 }
 
@@ -71,18 +71,6 @@ pub fn requests(project: &Project, nodes: &[&Node], inputs: &Inputs) -> Result<R
     requests.payloads.sort();
     requests.payloads.dedup();
     Ok(requests)
-}
-
-/// The same with the container images that manifests name, which are looked at for it.
-pub fn all_requests(
-    project: &Project,
-    nodes: &[&Node],
-    inputs: &Inputs,
-    pins: &Pins<'_>,
-) -> Result<Requests> {
-    let mut asked = requests(project, nodes, inputs)?;
-    asked.images.extend(images::of_manifests(project, pins)?);
-    Ok(asked)
 }
 
 impl Requests {

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use super::base_check::facts_of;
 use super::bases::{self, Bases, Demand};
 use super::options::Inputs;
-use super::requests::{self, Requests, all_requests, requests};
+use super::requests::{self, Requests, requests};
 use super::{images, packages};
 use crate::config::Node;
 use crate::error::{Error, Result, ResultExt};
 use crate::job::Job;
-use crate::lock::{Change, LOCK_FILE, LockBook, LockPolicy, PackageEntry};
+use crate::lock::{Change, LOCK_FILE, LockBook, LockFile, LockPolicy, PackageEntry, Wanted};
 use crate::oci::ImageName;
 use crate::plan::Plan;
 use crate::project::Project;
@@ -30,7 +30,8 @@ pub fn update(
 ) -> Result<Vec<Change>> {
     let nodes = project.select(&[], true)?;
     let asked = requests(project, &nodes, inputs)?;
-    let names = &in_full(names, &asked);
+    let locked = LockBook::open(project.folder(), LockPolicy::Locked)?.content();
+    let names = &in_full(names, &asked, &locked);
     let book = LockBook::open(
         project.folder(),
         LockPolicy::Renew(names.iter().cloned().collect()),
@@ -44,13 +45,17 @@ pub fn update(
     for payload in &asked.payloads {
         pins.payload(payload)?;
     }
-    let asked = all_requests(project, &nodes, inputs, &pins)?;
-    images::pinned(&asked.images, &pins)?;
-    let is_file = |name: &String| asked.is_payload(name) || asked.is_image(name);
+    let images = images_of(project, &nodes, &pins)?;
+    images::pinned(&images, &pins)?;
+    let is_image = |name: &String| images.contains(name) || locked.image(name).is_some();
+    let is_file = |name: &String| asked.is_payload(name) || is_image(name);
     if names.is_empty() || names.iter().any(|name| !is_file(name)) {
         packages_of(project, &nodes, inputs, &pins)?;
     }
-    book.retire(&asked.wanted());
+    book.retire(&Wanted {
+        images,
+        ..asked.wanted()
+    });
     if !dry_run {
         book.save()?;
     }
@@ -75,10 +80,10 @@ impl std::fmt::Display for Fetched {
 
 /// Brings all that `nodes` are made from into the cache, so that a build works offline.
 pub fn fetch(project: &Project, nodes: &[&Node], inputs: &Inputs, job: &Job) -> Result<Fetched> {
+    let asked = requests(project, nodes, inputs)?;
     let book = LockBook::open(project.folder(), inputs.lock.clone())?;
     let store = Store::new(inputs.fetch.clone(), job.clone())?;
     let pins = Pins::new(&store, &book);
-    let asked = all_requests(project, nodes, inputs, &pins)?;
     let mut paths = BTreeSet::new();
     for base in &asked.bases {
         paths.insert(pins.store().fetch(&pins.base(base)?)?);
@@ -89,9 +94,9 @@ pub fn fetch(project: &Project, nodes: &[&Node], inputs: &Inputs, job: &Job) -> 
     for package in packages_of(project, nodes, inputs, &pins)? {
         paths.insert(pins.fetch_package(&package)?);
     }
-    let images = images::pinned(&asked.images, &pins)?;
+    let images = images::pinned(&images_of(project, nodes, &pins)?, &pins)?;
     paths.extend(images::fetched(&images, &pins)?);
-    requests::save(&pins, project, inputs)?;
+    requests::save(&book, project, inputs, job)?;
     let sizes = paths.iter().filter_map(|path| path.metadata().ok());
     Ok(Fetched {
         files: paths.len(),
@@ -127,12 +132,20 @@ fn packages_of(
     Ok(found)
 }
 
+/// The container images that `nodes` want, by their names in full.
+fn images_of(project: &Project, nodes: &[&Node], pins: &Pins<'_>) -> Result<BTreeSet<String>> {
+    let plans = project.plans(nodes, SecretMode::Redact)?;
+    let wanted = images::Wanted::of(project, &plans, pins)?;
+    Ok(plans.iter().flat_map(|plan| wanted.of_plan(plan)).collect())
+}
+
 /// Names of images may be short, as people write them.
-fn in_full(names: &[String], asked: &Requests) -> Vec<String> {
+fn in_full(names: &[String], asked: &Requests, locked: &LockFile) -> Vec<String> {
     let known = asked.names();
     let full = |name: &String| {
         let full = ImageName::parse(name).ok().map(|image| image.to_string());
-        let full = full.filter(|full| !known.contains(name) && asked.is_image(full));
+        let is_image = |full: &String| asked.is_image(full) || locked.image(full).is_some();
+        let full = full.filter(|full| !known.contains(name) && is_image(full));
         full.unwrap_or_else(|| name.clone())
     };
     names.iter().map(full).collect()

@@ -56,7 +56,7 @@ fn flash(image: &Path) -> Vec<String> {
     ]
 }
 
-/// How to enter the cluster, and what devices must be told to trust.
+/// How to enter the cluster.
 fn access(files: &AccessFiles) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some((path, until)) = &files.kubeconfig {
@@ -70,12 +70,6 @@ fn access(files: &AccessFiles) -> Vec<String> {
         let path = path.display();
         lines.push(format!(
             "  kubectl: {path} is not imgbuild's and was left alone; imgbuild kubeconfig --out FILE makes another"
-        ));
-    }
-    if let Some(path) = &files.local_ca {
-        let path = quoted(&path.to_string_lossy());
-        lines.push(format!(
-            "  TLS: let your devices trust {path} (docs/secrets.md)"
         ));
     }
     lines

@@ -5,6 +5,7 @@ use clap::Args;
 use super::open::open_project;
 use super::output;
 use super::shared_args::{GlobalArgs, NodeArgs, ProjectArgs};
+use crate::assemble::show_images;
 use crate::config::Node;
 use crate::error::{Error, Result, ResultExt};
 use crate::job::Job;
@@ -13,7 +14,7 @@ use crate::patch::touched;
 use crate::plan::{Plan, print_json, print_text, show, showable};
 use crate::project::Project;
 use crate::secrets::SecretMode;
-use crate::source::BaseRequest;
+use crate::source::{BaseRequest, FetchOptions};
 use crate::suggest::did_you_mean;
 
 /// Arguments of `imgbuild plan`.
@@ -57,12 +58,13 @@ pub fn run(args: &PlanArgs, global: &GlobalArgs, job: &Job) -> Result<()> {
 
 /// What imgbuild.lock says that their packages and container images are.
 fn add_pinned(project: &Project, nodes: &[&Node], plans: &mut [Plan]) -> Result<()> {
-    let lock = LockBook::open(project.folder(), LockPolicy::Locked)?.content();
-    for (node, plan) in nodes.iter().zip(plans) {
+    let book = LockBook::open(project.folder(), LockPolicy::Locked)?;
+    let lock = book.content();
+    for (node, plan) in nodes.iter().zip(&mut *plans) {
         let base = BaseRequest::from_setting(&node.base.image, node.base.sha256.as_deref())?;
         plan.pinned = lock.shown_packages(&base.name(), &plan.packages);
-        plan.pinned_images = lock.shown_images(&plan.images);
     }
+    show_images(project, plans, &book, FetchOptions::from_env()?);
     Ok(())
 }
 

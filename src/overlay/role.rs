@@ -172,7 +172,7 @@ pub struct Packages {
 pub struct Images {
     /// Templates: names with blanks between them, or nothing.
     pub pull: Vec<String>,
-    /// Expression: whether the images that the manifests of the cluster's servers name are to be there as well.
+    /// Condition: those that Kubernetes manifests of any node name are on the card, too.
     pub of_manifests: Option<String>,
 }
 

@@ -111,7 +111,8 @@ pub fn verify(
                 )),
                 _ => {}
             }
-            if pair.certificate.not_before > now {
+            // `now` may be the beginning of the day.
+            if pair.certificate.not_before >= now + DAY {
                 let from = clock::date_of(pair.certificate.not_before);
                 let hint = "date it back: nodes have no clock when they start";
                 problems.push(tell(

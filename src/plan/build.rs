@@ -7,7 +7,7 @@ use super::attributes::attr_of;
 use super::edit::{Action, Attr, Content, Edit, When, edit};
 use super::file_bytes::FileBytes;
 use super::identity::{identity_edits, password_hash};
-use super::images::{role_images, wants_images_of_manifests};
+use super::images::RoleImages;
 use super::manifests::{local_manifest, manifest_files};
 use super::node_plan::Plan;
 use super::order::sort;
@@ -47,15 +47,11 @@ pub fn plan_node(
         findings.problems.keep(checked)?;
         renderers.push((*role, renderer));
     }
-    let (mut packages, mut images) = (BTreeSet::new(), BTreeSet::new());
-    let mut images_of_manifests = false;
+    let (mut packages, mut images) = (BTreeSet::new(), RoleImages::default());
     for (role, renderer) in &renderers {
         let found = findings.problems.keep(role_packages(role, renderer))?;
         packages.extend(found.unwrap_or_default());
-        let found = findings.problems.keep(role_images(role, renderer))?;
-        images.extend(found.unwrap_or_default());
-        let wants = wants_images_of_manifests(role, renderer);
-        images_of_manifests |= findings.problems.keep(wants)?.unwrap_or_default();
+        findings.problems.keep(images.add(role, renderer))?;
     }
     findings.problems.report()?;
     let packages: Vec<String> = packages.into_iter().collect();
@@ -86,8 +82,8 @@ pub fn plan_node(
         edits,
         packages,
         pinned: Vec::new(),
-        images,
-        images_of_manifests,
+        images: images.names,
+        images_of_manifests: images.of_manifests,
         pinned_images: Vec::new(),
         image_size: node.disk.size,
         spare: node.disk.spare,

@@ -23,9 +23,9 @@ pub struct Plan {
     pub packages: Vec<String>,
     /// What those came to, where that is pinned.
     pub pinned: Vec<PinnedPackage>,
-    /// Container images that roles name, in full. Manifests on the card may name more.
+    /// Container images that roles name, in full.
     pub images: BTreeSet<String>,
-    /// Whether those that the manifests of all nodes name are to be on the card as well.
+    /// Whether those that manifests of the project's nodes name are wanted as well.
     pub images_of_manifests: bool,
     /// What is on the card of them, where that is pinned.
     pub pinned_images: Vec<PinnedImage>,

@@ -219,7 +219,9 @@ fn images(plan: &Plan) -> Vec<String> {
         .collect();
     let asked = plan.images.iter().map(|name| (name.as_str(), name.clone()));
     let all: BTreeMap<&str, String> = asked.chain(shown).collect();
-    all.into_values().collect()
+    let unknown = plan.images_of_manifests && plan.pinned_images.is_empty();
+    let more = unknown.then(|| "all that manifests name".to_owned());
+    all.into_values().chain(more).collect()
 }
 
 fn replaced(plan: &Plan) -> Vec<String> {

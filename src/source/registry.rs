@@ -132,7 +132,7 @@ impl<'a> Registry<'a> {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 return Err(Failure::Stop(self.refused(url, login)));
             }
-            _ => return Err(self.unexpected(answer, &realm, login)),
+            _ => return Err(self.trouble(answer, &realm, login)),
         }
         let bytes = Zeroizing::new(http::read_bytes(answer, &realm, MAX_ANSWER)?);
         let token = serde_json::from_slice::<TokenAnswer>(&bytes).ok();
@@ -190,35 +190,36 @@ impl<'a> Registry<'a> {
 
     /// What an answer that is neither content nor a request to log in comes to.
     fn unexpected(&self, answer: Response, url: &Url, login: &Login) -> Failure {
+        match answer.status() {
+            StatusCode::NOT_FOUND => Failure::Stop(self.not_there(answer, url)),
+            StatusCode::FORBIDDEN => Failure::Stop(self.refused(url, login)),
+            _ => self.trouble(answer, url, login),
+        }
+    }
+
+    fn not_there(&self, answer: Response, url: &Url) -> Error {
+        Error::failed(format!(
+            "{}: the registry {} does not have it{}",
+            self.name,
+            url.host(),
+            said(answer)
+        ))
+        .with_hint("check name and tag; of a tag that is pinned, the registry may have dropped what it was: `imgbuild update` pins what it is now")
+    }
+
+    /// What any answer comes to that another server could give as well.
+    fn trouble(&self, answer: Response, url: &Url, login: &Login) -> Failure {
         let status = answer.status();
         let pause = retry_after(answer.headers());
-        if status == StatusCode::TOO_MANY_REQUESTS {
-            let error = self.rate_limit(url, pause.as_secs(), login);
-            return match pause > MAX_PAUSE {
-                true => Failure::Stop(error),
-                false => Failure::Retry {
-                    error,
-                    pause,
-                    progressed: false,
-                },
-            };
-        }
-        let error = match status {
-            StatusCode::NOT_FOUND => Error::failed(format!(
-                "{}: the registry {} does not have it{}",
-                self.name,
-                url.host(),
-                said(answer)
-            ))
-            .with_hint("check name and tag; of a tag that is pinned, the registry may have dropped what it was: `imgbuild update` pins what it is now"),
-            StatusCode::FORBIDDEN => self.refused(url, login),
-            status => {
-                let error = status_error(status, url);
-                let hint = error.hint().unwrap_or_default().to_owned();
-                Error::failed(format!("{error}{}", said(answer))).with_hint(hint)
-            }
+        let is_limit = status == StatusCode::TOO_MANY_REQUESTS;
+        let error = if is_limit {
+            self.rate_limit(url, pause.as_secs(), login)
+        } else {
+            let error = status_error(status, url);
+            let hint = error.hint().unwrap_or_default().to_owned();
+            Error::failed(format!("{error}{}", said(answer))).with_hint(hint)
         };
-        match is_temporary(status) {
+        match is_temporary(status) && !(is_limit && pause > MAX_PAUSE) {
             true => Failure::Retry {
                 error,
                 pause,

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use imgbuild::config::ProfileSource;
 use imgbuild::kubernetes::{MANIFESTS_FOLDER, images, read, write};
@@ -46,11 +47,12 @@ struct File {
     text: String,
     /// As upstream has it.
     upstream: Option<String>,
+    objects: Vec<Value>,
 }
 
 impl File {
-    fn objects(&self) -> Vec<Value> {
-        values(&self.text)
+    fn objects(&self) -> &[Value] {
+        &self.objects
     }
 }
 
@@ -64,16 +66,7 @@ fn values(text: &str) -> Vec<Value> {
 
 /// The default cluster with all roles on its server, whose files are those of `tests/data`.
 fn plan(settings: &[&str]) -> Plan {
-    let folder = tempfile::tempdir().unwrap();
-    let profiles = folder.path().join("profiles");
-    std::fs::create_dir(&profiles).unwrap();
-    for (name, text) in ProfileSource::built_in_files() {
-        let text = match name == "master.toml" {
-            true => with_roles(std::str::from_utf8(&text).unwrap()).into_bytes(),
-            false => text,
-        };
-        std::fs::write(profiles.join(name), text).unwrap();
-    }
+    let folder = folder();
     let data = data();
     let local = |option: &str, path: &str| format!("{option}={:?}", data.join(path));
     let mut sets = vec![
@@ -92,6 +85,22 @@ fn plan(settings: &[&str]) -> Plan {
     let project = Project::open(Some(folder.path()), &sets, &[]).unwrap();
     let nodes = project.select(&["master".to_owned()], false).unwrap();
     project.plan(nodes[0], SecretMode::Redact).unwrap()
+}
+
+/// A project folder with the default profiles, and all roles on the server.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let profiles = folder.path().join("profiles");
+    std::fs::create_dir(&profiles).unwrap();
+    for (name, text) in ProfileSource::built_in_files() {
+        let text = String::from_utf8(text).unwrap();
+        let text = match name == "master.toml" {
+            true => with_roles(&text),
+            false => text,
+        };
+        std::fs::write(profiles.join(name), text).unwrap();
+    }
+    folder
 }
 
 fn with_roles(profile: &str) -> String {
@@ -131,6 +140,7 @@ fn files(plan: &Plan) -> BTreeMap<String, File> {
         };
         let file = File {
             mode,
+            objects: values(&text),
             text,
             upstream,
         };
@@ -182,10 +192,10 @@ fn shown(files: &BTreeMap<String, File>) -> String {
         };
         let old = values(upstream);
         for object in file.objects() {
-            let title = title(&object);
+            let title = title(object);
             writeln!(out, "{title}").unwrap();
             match old.iter().find(|old| self::title(old) == title) {
-                Some(old) => differences("", old, &object, &mut out),
+                Some(old) => differences("", old, object, &mut out),
                 None => writeln!(out, "    (not upstream's)").unwrap(),
             }
         }
@@ -202,24 +212,26 @@ fn compare(name: &str, text: &str) {
     settings.bind(|| insta::assert_snapshot!(name, text));
 }
 
-/// Both clusters, by name.
-fn clusters() -> [(&'static str, BTreeMap<String, File>); 2] {
+type Cluster = (&'static str, BTreeMap<String, File>);
+
+/// Both clusters, by name. Read once: their definitions are large.
+static CLUSTERS: LazyLock<[Cluster; 2]> = LazyLock::new(|| {
     [
         ("services-traefik-local-ca", files(&plan(&[]))),
         ("services-nginx-acme", files(&plan(NGINX_AND_ACME))),
     ]
-}
+});
 
 #[test]
 fn manifests_of_the_services() {
-    for (name, files) in clusters() {
-        compare(name, &shown(&files));
+    for (name, files) in CLUSTERS.iter() {
+        compare(name, &shown(files));
     }
 }
 
 #[test]
 fn images_are_named_by_tag() {
-    for (name, files) in clusters() {
+    for (name, files) in CLUSTERS.iter() {
         let objects: Vec<_> = files
             .values()
             .flat_map(|file| read(&file.text).unwrap())
@@ -239,31 +251,31 @@ fn images_are_named_by_tag() {
 /// Nothing needs what a later file brings, and every namespace is there.
 #[test]
 fn definitions_and_namespaces_come_first() {
-    for (name, files) in clusters() {
+    for (name, files) in CLUSTERS.iter() {
         let mut kinds: BTreeMap<(String, String), &str> = BTreeMap::new();
         let mut namespaces: BTreeMap<String, &str> = BTreeMap::new();
-        for (path, file) in &files {
+        for (path, file) in files {
             for object in file.objects() {
-                match text(&object, "/kind") {
+                match text(object, "/kind") {
                     "CustomResourceDefinition" => {
-                        let group = text(&object, "/spec/group").to_owned();
-                        let kind = text(&object, "/spec/names/kind").to_owned();
+                        let group = text(object, "/spec/group").to_owned();
+                        let kind = text(object, "/spec/names/kind").to_owned();
                         kinds.insert((group, kind), path);
                     }
                     "Namespace" => {
-                        namespaces.insert(text(&object, "/metadata/name").to_owned(), path);
+                        namespaces.insert(text(object, "/metadata/name").to_owned(), path);
                     }
                     _ => {}
                 }
             }
         }
         let mut custom = 0;
-        for (path, file) in &files {
+        for (path, file) in files {
             for object in file.objects() {
-                let title = title(&object);
-                let version = text(&object, "/apiVersion");
+                let title = title(object);
+                let version = text(object, "/apiVersion");
                 let group = version.split_once('/').map_or("", |(group, _)| group);
-                let key = (group.to_owned(), text(&object, "/kind").to_owned());
+                let key = (group.to_owned(), text(object, "/kind").to_owned());
                 if let Some(definition) = kinds.get(&key) {
                     assert!(
                         *definition < path.as_str(),
@@ -271,7 +283,7 @@ fn definitions_and_namespaces_come_first() {
                     );
                     custom += 1;
                 }
-                match text(&object, "/metadata/namespace") {
+                match text(object, "/metadata/namespace") {
                     "" | "kube-system" => {}
                     namespace => {
                         let there = namespaces.get(namespace);
@@ -289,15 +301,15 @@ fn definitions_and_namespaces_come_first() {
 
 #[test]
 fn secrets_are_only_for_root() {
-    for (name, files) in clusters() {
+    for (name, files) in CLUSTERS.iter() {
         let mut found = 0;
-        for (path, file) in &files {
+        for (path, file) in files {
             for object in file.objects() {
                 if object.get("stringData").is_some() {
                     assert_eq!(file.mode, 0o600, "{name}: {path}");
                     found += 1;
                 }
-                assert!(object.get("data").is_none() || text(&object, "/kind") != "Secret");
+                assert!(object.get("data").is_none() || text(object, "/kind") != "Secret");
             }
         }
         assert_eq!(found, 2, "{name}");
@@ -307,8 +319,8 @@ fn secrets_are_only_for_root() {
 /// Upstream's and ours, edited or not: all objects are as their definitions want them. HelmChartConfig is k3s's own.
 #[test]
 fn objects_are_as_their_definitions_say() {
-    for (name, files) in clusters() {
-        let objects: Vec<Value> = files.values().flat_map(File::objects).collect();
+    for (name, files) in CLUSTERS.iter() {
+        let objects: Vec<&Value> = files.values().flat_map(File::objects).collect();
         let definitions = Definitions::with(&objects);
         let mut unjudged = BTreeSet::new();
         for object in &objects {
@@ -328,8 +340,8 @@ fn objects_are_as_their_definitions_say() {
 /// A judge that lets everything pass is none.
 #[test]
 fn the_judge_of_objects_sees_mistakes() {
-    let files = files(&plan(&[]));
-    let objects: Vec<Value> = files.values().flat_map(File::objects).collect();
+    let (_, files) = &CLUSTERS[0];
+    let objects: Vec<&Value> = files.values().flat_map(File::objects).collect();
     let definitions = Definitions::with(&objects);
     for (kind, path, value) in [
         ("IPAddressPool", "/spec/addresses", json!("10.0.0.1/32")),
@@ -351,8 +363,8 @@ fn the_judge_of_objects_sees_mistakes() {
         ),
     ] {
         let is_kind =
-            |object: &&Value| text(object, "/kind") == kind && object.pointer(path).is_some();
-        let mut spoiled = objects.iter().find(is_kind).unwrap().clone();
+            |object: &&&Value| text(object, "/kind") == kind && object.pointer(path).is_some();
+        let mut spoiled = (*objects.iter().find(is_kind).unwrap()).clone();
         *spoiled.pointer_mut(path).unwrap() = value.clone();
         let wrong = definitions.judge(&spoiled).unwrap();
         assert!(!wrong.is_empty(), "{kind}: {path} = {value}");
@@ -363,16 +375,7 @@ fn the_judge_of_objects_sees_mistakes() {
 #[test]
 fn pihole_leads_to_the_ingress() {
     let lines = |set: &[&str]| {
-        let folder = tempfile::tempdir().unwrap();
-        let profiles = folder.path().join("profiles");
-        std::fs::create_dir(&profiles).unwrap();
-        for (name, text) in ProfileSource::built_in_files() {
-            let text = match name == "master.toml" {
-                true => with_roles(std::str::from_utf8(&text).unwrap()).into_bytes(),
-                false => text,
-            };
-            std::fs::write(profiles.join(name), text).unwrap();
-        }
+        let folder = folder();
         let sets = [KEY].iter().chain(set).map(|set| (*set).to_owned());
         let sets: Vec<String> = sets.collect();
         let project = Project::open(Some(folder.path()), &sets, &[]).unwrap();

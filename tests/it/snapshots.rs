@@ -144,7 +144,8 @@ fn a_file_is_shown_by_host_name_and_without_its_secrets() {
         ("bondsmith\n", "")
     );
     let token = show(&["-p", "windrunner"], "etc/rancher/k3s/config.yaml");
-    assert!(token.stdout.contains("token: \"‹secret›\"\n"));
+    let masked = "token: \"K10‹token hash›::server:‹secret›\"\n";
+    assert!(token.stdout.contains(masked), "{}", token.stdout);
     assert_eq!(
         show(&["-p", "master"], "/etc/imgbuild/samba.nthash").stdout,
         "‹secret›\n"

@@ -16,13 +16,17 @@ pub struct Definitions {
 
 impl Definitions {
     /// Those of Kubernetes, and the CustomResourceDefinitions among `objects`.
-    pub fn with(objects: &[Value]) -> Self {
+    pub fn with(objects: &[&Value]) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let path = root.join("tests/data/kubernetes/definitions.json");
-        let is_definition = |object: &&Value| text(object, "/kind") == "CustomResourceDefinition";
+        let is_definition = |object: &&&Value| text(object, "/kind") == "CustomResourceDefinition";
         Self {
             core: serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap(),
-            custom: objects.iter().filter(is_definition).cloned().collect(),
+            custom: objects
+                .iter()
+                .filter(is_definition)
+                .map(|o| (*o).clone())
+                .collect(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Container images of a project: in its lock file, in plans, on cards.
 
 use std::fs;
+use std::io::Read;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
@@ -47,6 +48,28 @@ impl Lab {
         let base = BASE.1.display();
         let profile = format!("{profile}\n[base]\nimage = \"{base}\"\n");
         self.bench.write("profiles/node.toml", profile);
+    }
+
+    /// A node with a manifest, and a node that wants what manifests name.
+    fn two_nodes(&self, image: &str) {
+        let manifest = format!(
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: a, namespace: default}}\nspec:\n  template:\n    spec:\n      \
+             containers: [{{name: c, image: {image}, args: [--solver=registry.test/team/app:1]}}]\n"
+        );
+        self.bench.write("app.yaml", manifest);
+        let manifest = "[[manifest]]\nname = \"app\"\nfile = \"app.yaml\"\n\
+            path = \"/var/lib/rancher/k3s/server/manifests/10-app.yaml\"\n";
+        self.bench.add_role(manifest);
+        let wants = "description = \"a test\"\n[images]\nof_manifests = \"node.hostname != 'x'\"\n";
+        self.bench.write("overlays/y/role.toml", wants);
+        let base = format!("\n[base]\nimage = \"{}\"\n", BASE.1.display());
+        let server = fs::read_to_string(self.bench.path("profiles/node.toml")).unwrap() + &base;
+        let agent = server
+            .replace("\"node\"", "\"agent\"")
+            .replace("10.0.0.2", "10.0.0.3")
+            .replace("[\"x\"]", "[\"y\"]");
+        self.bench.write("profiles/node.toml", server);
+        self.bench.write("profiles/agent.toml", agent);
     }
 
     fn serve(&self, content: &[u8]) -> TestImage {
@@ -113,6 +136,14 @@ fn images_are_pinned_and_on_the_card() {
         "{notes}"
     );
     let lock = lab.lock();
+    let mut archive = tar::Archive::new(fs::File::open(&tar).unwrap());
+    for entry in archive.entries().unwrap().skip(2) {
+        let mut entry = entry.unwrap();
+        let mut content = Vec::new();
+        entry.read_to_end(&mut content).unwrap();
+        let name = format!("blobs/sha256/{}", sha256(&content));
+        assert_eq!(entry.path().unwrap(), PathBuf::from(name));
+    }
     for line in [
         "[[image]]",
         "name = \"docker.io/library/web:2\"",
@@ -264,4 +295,65 @@ fn names_that_a_node_could_not_find_are_refused() {
             "small letters",
         ],
     );
+}
+
+#[test]
+fn a_node_gets_what_manifests_of_another_name() {
+    let lab = Lab::new("");
+    lab.two_nodes("web:2");
+    let before = lab.ok(&["plan", "--profile", "agent"]).stdout;
+    for name in [
+        "docker.io/library/web:2",
+        "registry.test/team/app:1",
+        "all that manifests name",
+    ] {
+        assert!(before.contains(name), "{before}");
+    }
+    lab.ok(&["--all", "--format", "img"]);
+    let on = |node: &str, request: &str| {
+        debugfs(
+            &lab.bench.path(&format!("out/{node}.img")),
+            root_at(0, 32),
+            request,
+        )
+    };
+    let archive = on("agent", &format!("stat {ARCHIVE}"));
+    assert!(archive.contains("Type: regular"), "{archive}");
+    assert!(!on("node", &format!("stat {ARCHIVE}")).contains("Type:"));
+    let lock = lab.lock();
+    assert_eq!(lock.matches("[[image]]").count(), 2, "{lock}");
+    let after = lab.ok(&["plan", "--profile", "agent"]).stdout;
+    assert!(after.contains("docker.io/library/web:2 ("), "{after}");
+    assert!(!after.contains("all that"), "{after}");
+    // One node alone, and all pins looked up again: the other node is asked for its manifests.
+    lab.ok(&[
+        "build",
+        "--profile",
+        "agent",
+        "--locked",
+        "--offline",
+        "--format",
+        "img",
+    ]);
+    assert_eq!(lab.ok(&["update"]).stdout, "");
+    assert_eq!(lab.lock(), lock);
+}
+
+#[test]
+fn a_manifest_with_a_digest_names_its_file() {
+    let lab = Lab::new("");
+    lab.two_nodes(&format!("web:2@sha256:{}", "a".repeat(64)));
+    let ran = lab.run(&["fetch", "--profile", "agent"]);
+    ran.assert_fails(
+        2,
+        &[
+            "role x",
+            "manifests/10-app.yaml",
+            "by its digest",
+            "`image = \"web:2\"`",
+            "[[manifest.edit]]",
+        ],
+    );
+    // Nobody who wants the images, nobody who minds.
+    lab.ok(&["fetch", "--profile", "node"]);
 }
