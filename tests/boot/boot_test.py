@@ -118,6 +118,28 @@ def tailscale() -> dict[str, str] | None:
     return {"archive": str(archive), "version": archive.name.split("_")[1], "host": str(folder / "host")}
 
 
+def kubernetes() -> str | None:
+    """A real Kubernetes, when Go is here to build it."""
+    done = subprocess.run([HERE / "programs" / "build-kube"], stdout=subprocess.PIPE, text=True)
+    if done.returncode == 3:
+        return None
+    if done.returncode != 0:
+        fail("build-kube failed", "see above")
+    return done.stdout.strip().splitlines()[-1]
+
+
+def cluster_settings() -> dict[str, Any]:
+    """The server's roles in the lab `kube`: those of a whole cluster, as far as they are there. What they would download
+    comes from the tests' copies."""
+    data = REPO / "tests" / "data" / "manifests"
+    roles = [role for role in ("metallb", "ingress", "cert-manager", "smb-csi", "demo") if (REPO / "overlays" / role).is_dir()]
+    copies = {"metallb": {"metallb.manifest_file": data / "metallb" / "metallb-native.yaml"},
+              "cert-manager": {"cert-manager.manifest_file": data / "cert-manager" / "cert-manager.yaml"},
+              "smb-csi": {"smb-csi.source": data / "csi-driver-smb"}}
+    roles += ["backup"] if (REPO / "overlays" / "backup").is_dir() else []
+    return {"roles": ["k3s-server", "samba", *roles], **{key: str(path) for role in roles for key, path in copies.get(role, {}).items()}}
+
+
 def prepare(labs: list[Lab], work: pathlib.Path) -> dict[str, Any]:
     subprocess.run(["cargo", "build", "--release", "--quiet"], cwd=REPO, check=True)
     stand_ins = work / "stand-ins"
@@ -128,6 +150,8 @@ def prepare(labs: list[Lab], work: pathlib.Path) -> dict[str, Any]:
         "recorders": output(HERE / "programs" / "build-recorders"),
         "tailscale": tailscale(),
         "stand_ins": str(stand_ins),
+        "kube": kubernetes() if any(lab.name == "kube" for lab in labs) else None,
+        "kube_settings": cluster_settings(),
     }
     setup["packages"] = str(packages(setup, work / "packages"))
     return setup
@@ -144,9 +168,12 @@ def packages(setup: dict[str, Any], folder: pathlib.Path) -> pathlib.Path:
     words = [w for key, value in settings.items() for w in ("--set", f"{key}={json.dumps(value)}")]
     env = {**os.environ, "IMGBUILD_CACHE": str(folder / "cache")}
     for base in setup["bases"].values():
-        done = subprocess.run([setup["imgbuild"], "fetch", "--base", base, *words], cwd=folder, env=env)
-        if done.returncode != 0:
-            fail("the packages of the default nodes could not be fetched", "see above")
+        fetch = [setup["imgbuild"], "fetch", "--base", base, *words]
+        # The server of the lab `kube` has more roles than its profile.
+        more = [w for key, value in setup["kube_settings"].items() for w in ("--set", f"{key}={json.dumps(value)}")] if setup["kube"] else []
+        for command in [fetch, [*fetch, "--profile", "master", *more]] if more else [fetch]:
+            if subprocess.run(command, cwd=folder, env=env).returncode != 0:
+                fail("the packages of the default nodes could not be fetched", "see above")
     return folder
 
 
