@@ -63,7 +63,7 @@ class Node(Space):
         self.shell("cat > /run/cni/10-lab.conflist", text=json.dumps({
             "cniVersion": "1.0.0", "name": "lab", "plugins": [bridge, {"type": "portmap", "capabilities": {"portMappings": True}}]}))
         (self.workdir / "containerd.toml").write_text(CONTAINERD.format(pause=PAUSE, cni=CNI_PROGRAMS, snapshotter=self._snapshotter()))
-        self.start("containerd", self.path("containerd"), "--config", "containerd.toml", env={"PATH": f"{self.programs}/bin:/usr/sbin:/usr/bin:/sbin:/bin"})
+        self.start("containerd", self.path("containerd"), "--config", self.workdir / "containerd.toml", env={"PATH": f"{self.programs}/bin:/usr/sbin:/usr/bin:/sbin:/bin"})
         until(lambda: self.ctr("version"), f"containerd of {self.hostname}")
         for archive in archives:
             self.ctr("images", "import", str(archive), timeout=240)
@@ -93,12 +93,12 @@ class Node(Space):
             "clusterDNS": [CLUSTER_DNS], "clusterDomain": "cluster.local", "resolvConf": str(self.workdir / "resolv.conf"),
             "containerRuntimeEndpoint": "unix:///run/containerd/containerd.sock", "volumePluginDir": "/var/lib/kubelet/plugins-exec",
             "nodeStatusUpdateFrequency": "5s", "syncFrequency": "10s", "fileCheckFrequency": "60s"}))
-        self.start("kubelet", self.path("kubelet"), "--config=kubelet.yaml", f"--kubeconfig={client}", f"--node-ip={self.address}",
+        self.start("kubelet", self.path("kubelet"), f"--config={self.workdir}/kubelet.yaml", f"--kubeconfig={client}", f"--node-ip={self.address}",
                    f"--hostname-override={self.hostname}", "--root-dir=/var/lib/kubelet")
         (self.workdir / "proxy.yaml").write_text(json.dumps({
             "apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration", "mode": "nftables", "clusterCIDR": "10.42.0.0/16",
             "clientConnection": {"kubeconfig": str(proxy)}, "conntrack": {"maxPerCore": 0, "min": 0}, "healthzBindAddress": "127.0.0.1:10256"}))
-        self.start("kube-proxy", self.path("kube-proxy"), "--config=proxy.yaml", f"--hostname-override={self.hostname}")
+        self.start("kube-proxy", self.path("kube-proxy"), f"--config={self.workdir}/proxy.yaml", f"--hostname-override={self.hostname}")
 
     def route_to(self, other: Node) -> None:
         """To the pods of another node, as flannel's host-gw does it."""
@@ -160,7 +160,7 @@ class Server(Node):
                    f"--kubelet-client-certificate={kubelet}", f"--kubelet-client-key={kubelet.with_suffix('.key')}",
                    f"--kubelet-certificate-authority={tls.file('server-ca.crt')}", f"--service-account-key-file={key}",
                    f"--service-account-signing-key-file={key}", "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
-                   f"--service-cluster-ip-range={SERVICES}", "--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",
+                   f"--service-cluster-ip-range={SERVICES}", "--kubelet-preferred-address-types=InternalIP,ExternalIP,Hostname", "--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",
                    "--allow-privileged=true", "--anonymous-auth=false", "--profiling=false")
 
     def start_controllers(self) -> None:

@@ -16,6 +16,7 @@ def run(lab):
         lab.skip("everything in it", NO_PODS)
         return
     server = house.server
+    house.start_pods()
     for profile in ("worker-1", "worker-2"):
         with lab.check(f"{profile} starts, with the server, name and address of its card"):
             house.start_agent(profile)

@@ -20,6 +20,7 @@ def run(lab):
         lab.skip("everything in it", NO_PODS)
         return
     house.start_pihole()
+    house.start_pods()
     name = house.demo_host() if house.has("demo") else f"anything.apps.{DOMAIN}"
     with lab.check(f"the laptop asks Pi-hole for {name} and gets {INGRESS}"):
         told = house.laptop.run(sys.executable, "-c", ASK, HERE, GATEWAY.address, name).stdout.split()
