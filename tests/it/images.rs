@@ -19,6 +19,7 @@ use crate::common::workbench::{fixture, fixture_xz};
 use imgbuild::disk::STRETCH;
 use imgbuild::overlay::Part;
 use imgbuild::plan::{Action, Content, Edit, FileBytes, Plan, When};
+use imgbuild::secrets::SECRETS_FILE;
 
 /// A base, read once.
 struct Base {
@@ -873,6 +874,8 @@ fn builds_are_reproducible() {
     };
     let args = |list: &[&str]| list.iter().map(|a| (*a).to_owned()).collect();
     let other = world.folder("elsewhere/deep");
+    // The keys of the cluster are one of the inputs.
+    std::fs::copy(world.path(SECRETS_FILE), other.join(SECRETS_FILE)).unwrap();
     let elsewhere = format!("umask 077 && cd {}", other.display());
     let first = Request {
         formats: &["img", "img.xz"],

@@ -350,7 +350,13 @@ fn yaml_parses(_: &Node<'_>, file: &Path) {
 fn k3s(node: &Node<'_>, file: &Path) {
     let config = yaml(file);
     let keys = |key: &str| config[key].as_str().unwrap_or_default().to_owned();
-    assert_eq!(keys("token"), SECRETS[0].value, "{}", what(node, file));
+    // A full token: the hash of the authorities that the build has made, and what it was given.
+    let token = keys("token");
+    let (hash, password) = token.split_once("::server:").unwrap_or_default();
+    assert_eq!(password, SECRETS[0].value, "{}", what(node, file));
+    let digits = hash.strip_prefix("K10").unwrap_or_default();
+    let is_hash = digits.len() == 64 && digits.bytes().all(|b| b.is_ascii_hexdigit());
+    assert!(is_hash, "{}: {token}", what(node, file));
     assert_eq!(
         keys("node-name"),
         node.plan.hostname,
