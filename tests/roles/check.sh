@@ -53,6 +53,7 @@ fi
 # shellcheck disable=SC2086  # no word, or two
 if $as_root true; then
     (cd tests/roles && $as_root env HOME="$HOME" PATH="$PATH:/usr/sbin:/sbin" IMGBUILD_TEST_REQUIRE="${IMGBUILD_TEST_REQUIRE-}" \
+        IMGBUILD_TEST_FULL="${IMGBUILD_TEST_FULL-}" \
         unshare --mount python3 -B -m unittest -q test_backup)
 else
     echo "skipped: the backup's tests need root" >&2

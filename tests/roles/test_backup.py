@@ -136,6 +136,10 @@ def tree(top: pathlib.Path) -> dict[str, tuple[object, ...]]:
     return found
 
 
+# Minutes of waiting for limits of time, and of restic's own work.
+slow = unittest.skipUnless(os.environ.get("IMGBUILD_TEST_FULL"), "scripts/test --full runs it")
+
+
 class Node:
     """A node below a folder: the one with the disk, or one whose state is collected."""
 
@@ -830,9 +834,11 @@ export AWS_DEFAULT_REGION='us-east-1'
                         "--access", "stranger", "--secret", "secret-of-the-stranger", "--role", "user"], check=True, capture_output=True)
         self.refused("the server refuses the key", key="stranger", secret="secret-of-the-stranger")
 
+    @slow
     def test_nobody_at_the_endpoint(self) -> None:
         self.refused("the endpoint could not be reached", endpoint=f"http://127.0.0.1:{free_port()}")
 
+    @slow
     def test_another_password(self) -> None:
         for suite in self.programs:
             with self.subTest(suite):
@@ -841,6 +847,7 @@ export AWS_DEFAULT_REGION='us-east-1'
                 self.access(node, path=suite, password="another password than that")
                 self.wrong(node, "bucket: the repository in the bucket was made with another secrets.restic_password")
 
+    @slow
     def test_cut_off_while_sending(self) -> None:
         for suite in self.programs:
             node = self.sending(suite)
@@ -865,6 +872,7 @@ export AWS_DEFAULT_REGION='us-east-1'
             self.assertEqual(self.restic(node, suite, "list", "locks"), "")
             node.close()
 
+    @slow
     def test_the_monthly_check(self) -> None:
         for suite in self.programs:
             with self.subTest(suite):

@@ -40,7 +40,8 @@ SOME_FAILED = 23
 MOST_LINK_DESTS = 5
 
 # The state of all files but the names: owners by number, links, ACLs and attributes.
-RSYNC = ["rsync", "-aHAX", "--numeric-ids", "--timeout=600"]
+# Times are compared to the nanosecond: a database may change twice in a second and keep its size.
+RSYNC = ["rsync", "-aHAX", "--numeric-ids", "--modify-window=-1", "--timeout=600"]
 
 CONNECT_SECONDS = 15
 PREPARE_SECONDS = 1800
@@ -194,7 +195,7 @@ def copy_share(settings: Settings, target: str, sources: list[str]) -> None:
     os.makedirs(f"{target}/{SHARE}")
     words = [*(f"--exclude=/{name}" for name in settings.exclude), *links(sources, SHARE), f"{settings.share}/", f"{target}/{SHARE}/"]
     # Without attributes: rsync 3.5 looks for those in folders that a dry run does not make.
-    stats = rsync(["--stats", "--no-human-readable", *words], ["rsync", "-a", "--dry-run"])
+    stats = rsync(["--stats", "--no-human-readable", *words], ["rsync", "-a", "--modify-window=-1", "--dry-run"])
     found = re.search(r"Total transferred file size: ([\d,.]+)", stats)
     needed = int(re.sub(r"\D", "", found[1])) if found else 0
     if needed > disk.free():
