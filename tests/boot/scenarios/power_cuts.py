@@ -29,6 +29,7 @@ def run(lab):
         cut(master, lambda: wait_until_written(master, master.usb["ssd0"], 900))
     master.boot(forgetful=True)
     lab.come_up()
+    first_boot.reports(lab, master, NODES["master"])
     with lab.check("the packages of the card are installed whole"):
         packages(master)
     first_boot.names(lab, master, NODES["master"])
@@ -38,7 +39,6 @@ def run(lab):
     first_boot.card(lab, master)
     first_boot.each_its_own(lab)
     ssd_blank.run(lab)
-    first_boot.reports(lab, master, NODES["master"])
     first_boot.no_secret_on_the_boot_partition(lab)
     lab.power_off()
     with lab.check("e2fsck and fsck.vfat find nothing wrong with the card"):
