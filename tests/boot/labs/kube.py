@@ -3,7 +3,7 @@
 from kubelab import house
 
 GUESTS = 2  # of the processors; no machine is emulated
-QUICK = False
+QUICK = False  # its build from nothing has not been measured undisturbed
 SCENARIOS = ["kube_trust", "kube_manifests", "kube_load_balancer", "kube_names", "kube_tls", "kube_agents", "kube_datastore"]
 
 
