@@ -33,7 +33,7 @@
 //! | [`records`] | what an image is made of, as data beside it: SPDX, provenance, the list of edits | lock |
 //! | [`emit`] | one door from a disk to a file: raw, xz, zstd, gzip; block maps, checksums | disk, xz |
 //! | [`flash`] | reasons not to write to a device, and writing to one | disk |
-//! | [`error`], [`problem`], [`problems`], [`job`], [`clock`], [`digest`], [`url`], `parallel`, `positioned`, `disk_space`, `home_path`, `size`, `suggest`, `whole_file` | what everything uses: errors with hints, problems of the input, progress, cancellation, dates, digests, URLs that hide their credentials, threads, what only Unix has | |
+//! | [`error`], [`problem`], [`problems`], [`job`], [`clock`], [`digest`], [`url`], `parallel`, `pem`, `positioned`, `disk_space`, `home_path`, `size`, `suggest`, `whole_file` | what everything uses: errors with hints, problems of the input, progress, cancellation, dates, digests, URLs that hide their credentials, threads, PEM, what only Unix has | |
 
 #![forbid(unsafe_code)]
 // A mistake in the input ends in an error, never in a panic.
@@ -64,6 +64,7 @@ pub mod oci;
 pub mod overlay;
 mod parallel;
 pub mod patch;
+mod pem;
 pub mod pki;
 pub mod plan;
 mod positioned;

@@ -17,11 +17,7 @@ const ELF_HEAD: usize = 64;
 pub fn load(plans: &[Plan], pins: &Pins<'_>, payloads: &mut Payloads) -> Result<()> {
     for plan in plans {
         for wanted in plan.payloads() {
-            if !payloads.contains_key(wanted) {
-                let loaded = load_one(wanted, pins)
-                    .context(|| format!("payload {} of {}", wanted.request.name, plan.hostname))?;
-                payloads.insert(wanted.clone(), loaded);
-            }
+            load_missing(wanted, plan, pins, payloads)?;
         }
     }
     Ok(())
@@ -31,15 +27,24 @@ pub fn load(plans: &[Plan], pins: &Pins<'_>, payloads: &mut Payloads) -> Result<
 pub fn load_manifests(plans: &[Plan], pins: &Pins<'_>, payloads: &mut Payloads) -> Result<()> {
     for plan in plans {
         for edit in plan.edits.iter().filter(|edit| is_manifest(&edit.path)) {
-            let Action::Write(Content::Payload(wanted), _) = &edit.action else {
-                continue;
-            };
-            if !payloads.contains_key(wanted.as_ref()) {
-                let loaded = load_one(wanted, pins)
-                    .context(|| format!("payload {} of {}", wanted.request.name, plan.hostname))?;
-                payloads.insert(wanted.as_ref().clone(), loaded);
+            if let Action::Write(Content::Payload(wanted), _) = &edit.action {
+                load_missing(wanted, plan, pins, payloads)?;
             }
         }
+    }
+    Ok(())
+}
+
+fn load_missing(
+    wanted: &PayloadRef,
+    plan: &Plan,
+    pins: &Pins<'_>,
+    payloads: &mut Payloads,
+) -> Result<()> {
+    if !payloads.contains_key(wanted) {
+        let loaded = load_one(wanted, pins)
+            .context(|| format!("payload {} of {}", wanted.request.name, plan.hostname))?;
+        payloads.insert(wanted.clone(), loaded);
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use rust_embed::RustEmbed;
 
 use super::files::{Entry, read_folder};
-use super::role::{BUILT_IN, Role};
+use super::role::Role;
 use crate::config::{Node, Schema};
 use crate::error::{Error, Result, ResultExt};
 use crate::suggest::did_you_mean;
@@ -14,6 +14,9 @@ use crate::suggest::did_you_mean;
 #[derive(RustEmbed)]
 #[folder = "overlays/"]
 struct BuiltIn;
+
+/// How the labels of built-in roles begin.
+const BUILT_IN: &str = "(built-in)";
 
 /// The role that every node has.
 const COMMON_ROLE: &str = "common";
@@ -33,7 +36,9 @@ impl Catalog {
         let mut roles = BTreeMap::new();
         for (name, entries) in built_in() {
             let label = format!("{BUILT_IN} overlays/{name}");
-            roles.insert(name.clone(), Role::read(&name, &label, &entries)?);
+            let mut role = Role::read(&name, &label, &entries)?;
+            role.built_in_words = role.boot_words();
+            roles.insert(name, role);
         }
         let folder = project.join("overlays");
         if folder.is_dir() {
@@ -43,7 +48,10 @@ impl Catalog {
                     return Err(old_folder(&path));
                 }
                 let label = path.display().to_string();
-                let role = Role::read(&name, &label, &read_folder(&path)?)?;
+                let mut role = Role::read(&name, &label, &read_folder(&path)?)?;
+                if let Some(replaced) = roles.get(&name) {
+                    role.built_in_words = replaced.built_in_words.clone();
+                }
                 roles.insert(name, role);
             }
         }

@@ -6,6 +6,8 @@ use ed25519_dalek::SigningKey;
 use sha2::{Digest, Sha512_256};
 use zeroize::Zeroizing;
 
+use crate::pem;
+
 /// Other labels, other keys: changing one gives every node a new host key.
 const KEY_LABEL: &str = "imgbuild ssh host key v1: ed25519 seed";
 const CHECK_LABEL: &str = "imgbuild ssh host key v1: checkint";
@@ -46,16 +48,7 @@ impl HostKey {
         file.extend(1u32.to_be_bytes());
         put(&mut file, &self.public_blob());
         put(&mut file, &self.private_blob());
-        let mut text = "-----BEGIN OPENSSH PRIVATE KEY-----\n".to_owned();
-        let encoded = Zeroizing::new(STANDARD.encode(&*file));
-        let mut rest = encoded.as_str();
-        while !rest.is_empty() {
-            let (line, after) = rest.split_at(LINE.min(rest.len()));
-            text.push_str(line);
-            text.push('\n');
-            rest = after;
-        }
-        text + "-----END OPENSSH PRIVATE KEY-----"
+        pem::encode("OPENSSH PRIVATE KEY", &file, LINE).to_string()
     }
 
     fn public_blob(&self) -> Vec<u8> {

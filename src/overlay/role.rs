@@ -31,9 +31,6 @@ const EDITED_ROOT_FILES: &[&str] = &[
     "/etc/machine-id",
 ];
 
-/// How the labels of built-in roles begin.
-pub const BUILT_IN: &str = "(built-in)";
-
 /// A role: its `role.toml` and its files.
 #[derive(Debug, Clone)]
 pub struct Role {
@@ -42,6 +39,9 @@ pub struct Role {
     pub label: String,
     pub manifest: Manifest,
     pub files: Vec<OverlayFile>,
+    /// What the built-in role of this name adds to cmdline.txt and config.txt, as its role.toml has it: it sets
+    /// what profiles have keys for, and so may a role of the project that began as its copy.
+    pub built_in_words: Vec<String>,
 }
 
 /// `role.toml` as it is written.
@@ -226,6 +226,7 @@ impl Role {
             label: label.to_owned(),
             manifest,
             files: overlay_files(label, entries)?,
+            built_in_words: Vec::new(),
         };
         role.check(&place)?;
         Ok(role)
@@ -409,9 +410,10 @@ impl Role {
         problems.report()
     }
 
-    /// Whether the role is part of the program.
-    pub fn is_built_in(&self) -> bool {
-        self.label.starts_with(BUILT_IN)
+    /// What it adds to cmdline.txt and config.txt, as its role.toml has it.
+    pub(super) fn boot_words(&self) -> Vec<String> {
+        let (words, lines) = (&self.manifest.cmdline.add, &self.manifest.config_txt.lines);
+        words.iter().chain(lines).cloned().collect()
     }
 
     /// The role's options as a table of the profile schema.

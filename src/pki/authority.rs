@@ -7,11 +7,12 @@ use rcgen::{
 use zeroize::Zeroizing;
 
 use super::certificate::{self, Certificate};
+use super::name;
 use super::p256::Key;
-use super::{name, pem};
 use crate::clock;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::pem;
 
 /// The first day that anything is valid on: a Pi has no clock, and may wake up years behind.
 const FIRST: (i32, u8, u8) = (2020, 1, 1);
@@ -64,7 +65,7 @@ pub fn make(plan: &Plan<'_>) -> Result<Made> {
     }
     let made = params.self_signed(key.pair()).map_err(cannot_sign)?;
     Ok(Made {
-        certificate: pem::encode(certificate::LABEL, made.der()).to_string(),
+        certificate: pem::encode(certificate::LABEL, made.der(), pem::LINE).to_string(),
         key: key.pem()?,
     })
 }
@@ -108,7 +109,7 @@ impl Signer<'_> {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         let made = params.signed_by(key.pair(), &issuer).map_err(cannot_sign)?;
         Ok(Made {
-            certificate: pem::encode(certificate::LABEL, made.der()).to_string(),
+            certificate: pem::encode(certificate::LABEL, made.der(), pem::LINE).to_string(),
             key: key.pem()?,
         })
     }

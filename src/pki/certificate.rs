@@ -3,8 +3,8 @@
 use super::der::{
     BIT_STRING, BOOLEAN, GENERALIZED_TIME, OCTET_STRING, OID, Reader, SEQUENCE, UTC_TIME,
 };
-use super::pem;
 use crate::clock;
+use crate::pem;
 
 /// The label of a PEM block with a certificate.
 pub const LABEL: &str = "CERTIFICATE";

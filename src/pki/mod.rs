@@ -17,7 +17,6 @@ mod kubeconfig;
 mod local_ca;
 mod name;
 mod p256;
-mod pem;
 mod purpose;
 mod shown;
 mod token;

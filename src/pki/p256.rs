@@ -5,8 +5,8 @@ use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use zeroize::Zeroizing;
 
-use super::pem;
 use crate::error::{Error, Result};
+use crate::pem;
 
 /// The label of a PEM block with a key in SEC1.
 pub const LABEL: &str = "EC PRIVATE KEY";
@@ -72,7 +72,7 @@ impl Key {
             return Err(Error::failed("a key was made in a form that is not known"));
         };
         let der = Zeroizing::new([SEC1_BEFORE, secret, SEC1_BETWEEN, point].concat());
-        Ok(pem::encode(LABEL, &der))
+        Ok(pem::encode(LABEL, &der, pem::LINE))
     }
 
     /// The public half: an uncompressed point.
@@ -115,7 +115,7 @@ mod tests {
     fn other_keys_are_refused() {
         let key = Key::generate().unwrap();
         let text = key.pem().unwrap();
-        let pkcs8 = pem::encode("PRIVATE KEY", key.0.serialized_der());
+        let pkcs8 = pem::encode("PRIVATE KEY", key.0.serialized_der(), pem::LINE);
         let halves = Zeroizing::new(pem::decode(&text).unwrap().remove(0).der.to_vec());
         let mut other = halves.clone();
         other[8] ^= 1;
@@ -123,8 +123,8 @@ mod tests {
             (pkcs8.as_str(), "in SEC1"),
             ("", "one key"),
             (&format!("{}\n{}", *text, *text), "one key"),
-            (&pem::encode(LABEL, &other), "damaged"),
-            (&pem::encode(LABEL, &halves[1..]), "in SEC1"),
+            (&pem::encode(LABEL, &other, pem::LINE), "damaged"),
+            (&pem::encode(LABEL, &halves[1..], pem::LINE), "in SEC1"),
         ] {
             let Err(error) = Key::parse(text) else {
                 panic!("{why}")

@@ -229,19 +229,14 @@ impl RolePlanner<'_> {
     fn boot(&self, edits: &mut Vec<Edit>) -> Result<()> {
         let manifest = &self.role.manifest;
         let add = self.words(&manifest.cmdline.add)?;
-        self.check_words(Kind::KernelWord, "[cmdline]", &add)?;
+        self.check_words(Kind::KernelWord, "[cmdline]", &manifest.cmdline.add)?;
         let remove = self.words(&manifest.cmdline.remove)?;
         if !add.is_empty() || !remove.is_empty() {
             let action = Action::Cmdline { add, remove };
             edits.push(self.edit(Part::Boot, "/cmdline.txt", action));
         }
-        let lines: Vec<String> = self
-            .words(&manifest.config_txt.lines)?
-            .iter()
-            .flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>())
-            .filter(|line| !line.is_empty())
-            .collect();
-        self.check_words(Kind::ConfigLine, "[config_txt]", &lines)?;
+        let lines = lines_of(&self.words(&manifest.config_txt.lines)?);
+        self.check_words(Kind::ConfigLine, "[config_txt]", &manifest.config_txt.lines)?;
         if !lines.is_empty() {
             let action = Action::ConfigTxt(lines);
             edits.push(self.edit(Part::Boot, "/config.txt", action));
@@ -251,13 +246,17 @@ impl RolePlanner<'_> {
 
     /// What holds for the words of a profile holds for those of a project's role. The built-in roles
     /// set what profiles have keys for.
-    fn check_words(&self, kind: Kind, table: &str, words: &[String]) -> Result<()> {
-        if self.role.is_built_in() {
-            return Ok(());
-        }
+    fn check_words(&self, kind: Kind, table: &str, texts: &[String]) -> Result<()> {
+        let own = texts
+            .iter()
+            .filter(|text| !self.role.built_in_words.contains(text));
+        let own: Vec<String> = own.cloned().collect();
         let mut problems = Problems::new();
-        for word in words.iter().filter(|word| !is_seen_in_base(word)) {
-            if let Err(why) = kind.check(&Value::Text(word.clone())) {
+        for word in lines_of(&self.words(&own)?) {
+            if is_seen_in_base(&word) {
+                continue;
+            }
+            if let Err(why) = kind.check(&Value::Text(word)) {
                 let place = format!("{}/role.toml", self.role.label);
                 problems.push(Problem::new(place, format!("{table}: {why}")));
             }
@@ -292,6 +291,15 @@ impl RolePlanner<'_> {
         }
         Ok(())
     }
+}
+
+/// The lines of texts, without empty ones.
+fn lines_of(texts: &[String]) -> Vec<String> {
+    let lines = texts.iter().flat_map(|text| text.lines());
+    lines
+        .filter(|line| !line.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 /// What a role may mean by these words depends on the base, and is judged there.

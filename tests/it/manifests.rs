@@ -3,20 +3,13 @@
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use crate::common::small_base::{SmallBase, debugfs, root_at};
+use crate::common::small_base::{debugfs, plain_base, root_at};
 use crate::common::workbench::{Ran, Workbench};
 
 const USAGE: i32 = 2;
 const FOLDER: &str = "/var/lib/rancher/k3s/server/manifests";
 
-static BASE: LazyLock<(tempfile::TempDir, PathBuf)> = LazyLock::new(|| {
-    let dir = tempfile::tempdir().unwrap();
-    let image = dir.path().join("base.img");
-    let mut base = SmallBase::new();
-    base.mib = 32;
-    base.make(&image, |_| {});
-    (dir, image)
-});
+static BASE: LazyLock<(tempfile::TempDir, PathBuf)> = LazyLock::new(plain_base);
 
 const UPSTREAM: &str = "
 apiVersion: v1

@@ -286,3 +286,22 @@ fn what_an_archive_or_a_list_lacks_is_named() {
     let ran = bench.build(&base);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
 }
+
+/// What `init --overlays` writes are the built-in roles: a project with them is the one without.
+#[test]
+fn copies_of_the_built_in_roles_do_what_those_do() {
+    const KEY: &str = "user.ssh_keys=[\"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAII4cB60hDozZ7B3fpOQJJU7XxDmQHGwgVYGWuR1gxfkF x\"]";
+    let plan = |init: &[&str]| {
+        let bench = Workbench::empty();
+        let made = bench.run(init);
+        assert_eq!(made.code, Some(0), "{}", made.stderr);
+        let checked = bench.run(&["check", "--no-secrets", "--set", KEY]);
+        assert_eq!(checked.code, Some(0), "{}", checked.stderr);
+        let planned = bench.run(&["plan", "--profile", "master", "--json", "--set", KEY]);
+        assert_eq!(planned.code, Some(0), "{}", planned.stderr);
+        planned.stdout
+    };
+    let copied = plan(&["init", "--overlays"]);
+    assert!(copied.contains("/etc/rancher/k3s/config.yaml"), "{copied}");
+    assert_eq!(copied, plan(&["init"]));
+}

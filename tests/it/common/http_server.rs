@@ -3,11 +3,11 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::net::TcpStream;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::thread::JoinHandle;
 use std::time::Duration;
+
+use super::tcp_service::TcpService;
 
 /// How a path answers.
 #[derive(Debug, Clone)]
@@ -70,42 +70,22 @@ struct State {
 
 /// The server; it stops when it is dropped.
 pub struct HttpServer {
-    address: SocketAddr,
+    service: TcpService,
     state: Arc<Mutex<State>>,
-    stopped: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
 }
 
 impl HttpServer {
     pub fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
         let state = Arc::new(Mutex::new(State::default()));
-        let stopped = Arc::new(AtomicBool::new(false));
-        let thread = std::thread::spawn({
-            let (state, stopped) = (Arc::clone(&state), Arc::clone(&stopped));
-            move || {
-                for stream in listener.incoming() {
-                    if stopped.load(Ordering::SeqCst) {
-                        return;
-                    }
-                    let (Ok(stream), state) = (stream, Arc::clone(&state)) else {
-                        continue;
-                    };
-                    std::thread::spawn(move || serve(stream, &state));
-                }
-            }
+        let service = TcpService::start({
+            let state = Arc::clone(&state);
+            move |stream, _| serve(stream, &state)
         });
-        Self {
-            address,
-            state,
-            stopped,
-            thread: Some(thread),
-        }
+        Self { service, state }
     }
 
     pub fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
+        format!("http://{}{path}", self.service.address)
     }
 
     /// Serves `body` at `path`, with a strong `ETag`, and returns its URL.
@@ -159,16 +139,6 @@ impl HttpServer {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
-    }
-}
-
-impl Drop for HttpServer {
-    fn drop(&mut self) {
-        self.stopped.store(true, Ordering::SeqCst);
-        let _ = TcpStream::connect(self.address);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
     }
 }
 

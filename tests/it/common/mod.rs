@@ -13,6 +13,7 @@ pub mod needs;
 pub mod openpgp;
 pub mod sample_image;
 pub mod small_base;
+pub mod tcp_service;
 pub mod tools;
 pub mod validators;
 pub mod workbench;

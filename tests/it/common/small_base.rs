@@ -179,6 +179,16 @@ impl SmallBase {
     }
 }
 
+/// An image of 32 MiB a partition without anything of a test's own, and the folder that it goes with.
+pub fn plain_base() -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let image = dir.path().join("base.img");
+    let mut base = SmallBase::new();
+    base.mib = 32;
+    base.make(&image, |_| {});
+    (dir, image)
+}
+
 /// Where the root file system `index` (from 0) begins in an image, bytes.
 pub fn root_at(index: u64, mib: u64) -> u64 {
     ROOTS + index * mib * MIB

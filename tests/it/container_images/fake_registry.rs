@@ -3,12 +3,11 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::thread::JoinHandle;
 
 use super::test_image::{INDEX, MANIFEST, TestImage, digest, index};
+use crate::common::tcp_service::TcpService;
 
 /// Who may read.
 #[derive(Clone, Default)]
@@ -67,45 +66,26 @@ struct State {
 
 /// The registry; it stops when it is dropped.
 pub struct FakeRegistry {
-    address: SocketAddr,
+    service: TcpService,
     state: Arc<Mutex<State>>,
-    stopped: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
 }
 
 impl FakeRegistry {
     pub fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let (state, stopped) = (Arc::<Mutex<State>>::default(), Arc::<AtomicBool>::default());
-        let thread = std::thread::spawn({
-            let (state, stopped) = (state.clone(), stopped.clone());
-            move || {
-                for stream in listener.incoming() {
-                    if stopped.load(Ordering::SeqCst) {
-                        return;
-                    }
-                    let (Ok(stream), state) = (stream, state.clone()) else {
-                        continue;
-                    };
-                    std::thread::spawn(move || serve(&stream, &state, address));
-                }
-            }
+        let state = Arc::<Mutex<State>>::default();
+        let service = TcpService::start({
+            let state = state.clone();
+            move |stream, address| serve(&stream, &state, address)
         });
-        Self {
-            address,
-            state,
-            stopped,
-            thread: Some(thread),
-        }
+        Self { service, state }
     }
 
     pub fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
+        format!("http://{}{path}", self.service.address)
     }
 
     pub fn host(&self) -> String {
-        self.address.to_string()
+        self.service.address.to_string()
     }
 
     pub fn access(&self, access: Access) {
@@ -177,16 +157,6 @@ impl FakeRegistry {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
-    }
-}
-
-impl Drop for FakeRegistry {
-    fn drop(&mut self) {
-        self.stopped.store(true, Ordering::SeqCst);
-        let _ = TcpStream::connect(self.address);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
     }
 }
 

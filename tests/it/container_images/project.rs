@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use super::fake_registry::FakeRegistry;
 use super::test_image::TestImage;
-use crate::common::small_base::{SmallBase, debugfs, root_at};
+use crate::common::small_base::{debugfs, plain_base, root_at};
 use crate::common::tools::sha256;
 use crate::common::workbench::{Ran, Workbench};
 
@@ -15,14 +15,7 @@ const ARCHIVE: &str = "/var/lib/rancher/k3s/agent/images/imgbuild.tar";
 const NOTES: &str = "/var/lib/rancher/k3s/agent/images/.cache.json";
 
 /// A base, made once.
-static BASE: LazyLock<(tempfile::TempDir, PathBuf)> = LazyLock::new(|| {
-    let dir = tempfile::tempdir().unwrap();
-    let image = dir.path().join("base.img");
-    let mut base = SmallBase::new();
-    base.mib = 32;
-    base.make(&image, |_| {});
-    (dir, image)
-});
+static BASE: LazyLock<(tempfile::TempDir, PathBuf)> = LazyLock::new(plain_base);
 
 /// A project whose node wants images, and the registry that has them.
 struct Lab {

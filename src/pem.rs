@@ -4,8 +4,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-/// Letters of a line.
-const LINE: usize = 64;
+/// Letters of a line, as nearly all programs write them. OpenSSH has its own.
+pub const LINE: usize = 64;
 
 /// A block of a PEM text.
 pub struct Block {
@@ -14,16 +14,17 @@ pub struct Block {
     pub der: Zeroizing<Vec<u8>>,
 }
 
-/// `der` as a block, without a line end at the end.
-pub fn encode(label: &str, der: &[u8]) -> Zeroizing<String> {
-    let encoded = Zeroizing::new(STANDARD.encode(der));
-    let room = encoded.len() + encoded.len() / LINE + 2 * label.len() + 64;
+/// `content` as a block with lines of `line` letters, without a line end at the end.
+pub fn encode(label: &str, content: &[u8], line: usize) -> Zeroizing<String> {
+    let encoded = Zeroizing::new(STANDARD.encode(content));
+    // It never moves, so all of it is wiped.
+    let room = encoded.len() + encoded.len() / line + 2 * label.len() + 64;
     let mut text = Zeroizing::new(String::with_capacity(room));
     text.push_str(&format!("-----BEGIN {label}-----\n"));
     let mut rest = encoded.as_str();
     while !rest.is_empty() {
-        let (line, after) = rest.split_at(LINE.min(rest.len()));
-        text.push_str(line);
+        let (letters, after) = rest.split_at(line.min(rest.len()));
+        text.push_str(letters);
         text.push('\n');
         rest = after;
     }
@@ -66,7 +67,7 @@ mod tests {
     fn blocks_are_written_and_read() {
         for len in [1, 47, 48, 49, 121] {
             let der = vec![7; len];
-            let text = encode("EC PRIVATE KEY", &der);
+            let text = encode("EC PRIVATE KEY", &der, LINE);
             assert!(text.lines().all(|line| line.len() <= LINE), "{}", *text);
             let two = format!("# a remark\n{}\r\n{}\n", *text, *text);
             let blocks = decode(&two).unwrap();
